@@ -1,0 +1,81 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Modules are layers: an import may only point downwards, and this manifest is what enforces it.
+// See Sources/MartletServer/MartletServer.docc/Architecture.md for the tour.
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+func layer(_ name: String, imports: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: imports, swiftSettings: settings)
+}
+
+func program(_ name: String, imports: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: imports, swiftSettings: settings)
+}
+
+func tests(_ name: String, of imports: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: imports, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "martlet",
+    products: [
+        .executable(name: "martlet-server", targets: ["martlet-server"]),
+        .executable(name: "martlet", targets: ["martlet"]),
+        .executable(name: "martlet-simulator", targets: ["martlet-simulator"]),
+        .executable(name: "martlet-tools", targets: ["martlet-tools"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+    ],
+    targets: [
+        // Shims over system headers and libraries: no logic in C.
+        .target(name: "CMartletSystem"),
+        .systemLibrary(name: "CJemalloc", pkgConfig: "jemalloc", providers: [.apt(["libjemalloc-dev"])]),
+
+        // No I/O below this line except in MartletSystem.
+        layer("MartletBase"),
+        layer("MartletSystem", imports: ["MartletBase", "CMartletSystem"]),
+        layer("MartletRESP", imports: ["MartletBase"]),
+        layer("MartletKeyspace", imports: ["MartletBase", "CJemalloc"]),
+        layer("MartletPersistence", imports: ["MartletBase", "MartletRESP", "MartletKeyspace"]),
+        layer("MartletReplication", imports: ["MartletBase", "MartletRESP"]),
+        layer("MartletCluster", imports: ["MartletBase"]),
+        layer(
+            "MartletServer",
+            imports: [
+                "MartletBase", "MartletRESP", "MartletKeyspace", "MartletPersistence", "MartletReplication",
+                "MartletCluster",
+            ]),
+        layer("MartletReactor", imports: ["MartletServer", "MartletRESP", "MartletSystem", "MartletBase",
+            "MartletKeyspace", "MartletPersistence", "MartletReplication", "MartletCluster"]),
+
+        program("martlet-server", imports: ["MartletReactor", "MartletServer", "MartletBase", "MartletSystem"]),
+        program(
+            "martlet",
+            imports: [
+                "MartletBase", "MartletSystem", "MartletRESP",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+        program(
+            "martlet-simulator",
+            imports: [
+                "MartletBase", "MartletCluster", "MartletServer",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+        program(
+            "martlet-tools",
+            imports: [
+                "MartletBase", "MartletRESP", "MartletKeyspace", "MartletPersistence", "MartletCluster",
+                "MartletServer", "MartletReplication",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+
+        tests("MartletBaseTests", of: ["MartletBase"]),
+    ]
+)

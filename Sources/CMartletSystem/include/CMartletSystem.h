@@ -1,0 +1,31 @@
+// Linux calls and macros that Swift cannot import as they are: variadics, feature-gated prototypes, prefetch.
+// Declarations only wrap one call each; there is no logic here.
+#ifndef C_MARTLET_SYSTEM_H
+#define C_MARTLET_SYSTEM_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/// accept4(2), which Glibc hides behind _GNU_SOURCE.
+int martlet_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+/// fcntl(2) with an integer argument: variadic functions are not imported.
+int martlet_fcntl_int(int fd, int command, int argument);
+/// open(2) with a mode: variadic functions are not imported.
+int martlet_open(const char *path, int flags, mode_t mode);
+
+#endif
