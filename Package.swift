@@ -77,5 +77,6 @@ let package = Package(
             ]),
 
         tests("MartletBaseTests", of: ["MartletBase"]),
+        tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
     ]
 )
