@@ -1,0 +1,265 @@
+import MartletBase
+
+/// Encodes replies for one client, in the protocol version that the client chose.
+///
+/// One contiguous buffer that grows by doubling; the reactor sends it once per turn. Aggregates are announced with
+/// their element count first; a handler that learns the count only later uses ``deferredAggregate()``.
+///
+/// - Complexity: every method is amortized O(bytes written).
+package struct ReplyBuffer: ~Copyable {
+    package private(set) var base: UnsafeMutablePointer<UInt8>
+    package private(set) var count = 0
+    package private(set) var capacity: Int
+    /// True after `HELLO 3`.
+    package var isRESP3 = false
+
+    /// Buffers at most this large are kept when they have been sent.
+    package static let keptCapacityMax = 64 * 1024
+    private static let initialCapacity = 1024
+
+    package init() {
+        capacity = Self.initialCapacity
+        base = .allocate(capacity: capacity)
+    }
+
+    deinit { base.deallocate() }
+
+    package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+
+    /// Forgets everything; gives memory of a large reply back.
+    package mutating func removeAll() {
+        count = 0
+        if capacity > Self.keptCapacityMax {
+            base.deallocate()
+            capacity = Self.initialCapacity
+            base = .allocate(capacity: capacity)
+        }
+    }
+
+    /// Takes back what was written after an earlier `count`.
+    package mutating func truncate(to count: Int) {
+        precondition(count <= self.count)
+        self.count = count
+    }
+
+    // MARK: Raw bytes
+
+    @inline(__always)
+    package mutating func reserve(_ additional: Int) {
+        if count &+ additional > capacity { grow(additional) }
+    }
+
+    @inline(never)
+    private mutating func grow(_ additional: Int) {
+        capacity = max(capacity * 2, count + additional)
+        let new = UnsafeMutablePointer<UInt8>.allocate(capacity: capacity)
+        new.update(from: base, count: count)
+        base.deallocate()
+        base = new
+    }
+
+    package mutating func append(_ bytes: UnsafeRawBufferPointer) {
+        guard let source = bytes.baseAddress, bytes.count > 0 else { return }
+        reserve(bytes.count)
+        UnsafeMutableRawPointer(base + count).copyMemory(from: source, byteCount: bytes.count)
+        count &+= bytes.count
+    }
+
+    package mutating func append(_ text: StaticString) {
+        append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    package mutating func append(_ bytes: [UInt8]) { bytes.withUnsafeBytes { append($0) } }
+
+    package mutating func append(_ text: String) {
+        var text = text
+        text.withUTF8 { append(UnsafeRawBufferPointer($0)) }
+    }
+
+    private mutating func append(byte: UInt8) {
+        reserve(1)
+        base[count] = byte
+        count &+= 1
+    }
+
+    /// `<prefix><number>\r\n`
+    @inline(__always)
+    private mutating func append(prefix: UInt8, _ number: Int64) {
+        reserve(24)
+        var position = count
+        base[position] = prefix
+        position &+= 1
+        var magnitude = number.magnitude
+        if number < 0 {
+            base[position] = UInt8(ascii: "-")
+            position &+= 1
+        }
+        if magnitude < 10 {
+            base[position] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: magnitude)
+            position &+= 1
+        } else {
+            var digits = 0
+            var rest = magnitude
+            while rest > 0 {
+                digits &+= 1
+                rest /= 10
+            }
+            var index = position &+ digits
+            position = index
+            while magnitude > 0 {
+                index &-= 1
+                base[index] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: magnitude % 10)
+                magnitude /= 10
+            }
+        }
+        base[position] = 13
+        base[position &+ 1] = 10
+        count = position &+ 2
+    }
+
+    // MARK: Replies
+
+    package mutating func ok() { append("+OK\r\n") }
+
+    /// - Parameter text: without line breaks.
+    package mutating func simple(_ text: StaticString) {
+        append(byte: UInt8(ascii: "+"))
+        append(text)
+        append("\r\n")
+    }
+
+    package mutating func simple(_ text: String) {
+        append(byte: UInt8(ascii: "+"))
+        append(text)
+        append("\r\n")
+    }
+
+    package mutating func integer(_ number: Int64) { append(prefix: UInt8(ascii: ":"), number) }
+    package mutating func integer(_ number: Int) { append(prefix: UInt8(ascii: ":"), Int64(number)) }
+
+    package mutating func bulk(_ bytes: UnsafeRawBufferPointer) {
+        append(prefix: UInt8(ascii: "$"), Int64(bytes.count))
+        reserve(bytes.count &+ 2)
+        if let source = bytes.baseAddress, bytes.count > 0 {
+            UnsafeMutableRawPointer(base + count).copyMemory(from: source, byteCount: bytes.count)
+        }
+        count &+= bytes.count
+        base[count] = 13
+        base[count &+ 1] = 10
+        count &+= 2
+    }
+
+    package mutating func bulk(_ bytes: [UInt8]) { bytes.withUnsafeBytes { bulk($0) } }
+    package mutating func bulk(_ text: StaticString) {
+        bulk(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+    package mutating func bulk(_ text: String) {
+        var text = text
+        text.withUTF8 { bulk(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// A number as a bulk string, as GET of a counter answers.
+    package mutating func bulk(decimal number: Int64) {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 24) { digits in
+            var index = 24
+            var magnitude = number.magnitude
+            repeat {
+                index &-= 1
+                digits[index] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: magnitude % 10)
+                magnitude /= 10
+            } while magnitude > 0
+            if number < 0 {
+                index &-= 1
+                digits[index] = UInt8(ascii: "-")
+            }
+            bulk(UnsafeRawBufferPointer(start: digits.baseAddress! + index, count: 24 - index))
+        }
+    }
+
+    package mutating func null() { append(isRESP3 ? "_\r\n" : "$-1\r\n") }
+    package mutating func nullArray() { append(isRESP3 ? "_\r\n" : "*-1\r\n") }
+
+    package mutating func array(_ count: Int) { append(prefix: UInt8(ascii: "*"), Int64(count)) }
+
+    /// Announces `count` pairs; a flat array of twice as many in RESP2.
+    package mutating func map(_ count: Int) {
+        append(prefix: UInt8(ascii: isRESP3 ? "%" : "*"), Int64(isRESP3 ? count : count * 2))
+    }
+
+    package mutating func set(_ count: Int) { append(prefix: UInt8(ascii: isRESP3 ? "~" : "*"), Int64(count)) }
+
+    /// Out-of-band data; an array in RESP2.
+    package mutating func push(_ count: Int) { append(prefix: UInt8(ascii: isRESP3 ? ">" : "*"), Int64(count)) }
+
+    package mutating func boolean(_ value: Bool) {
+        if isRESP3 { append(value ? "#t\r\n" : "#f\r\n") } else { integer(value ? 1 : 0) }
+    }
+
+    /// A double; a bulk string in RESP2. - Parameter text: its decimal form.
+    package mutating func double(text: String) {
+        if isRESP3 {
+            append(byte: UInt8(ascii: ","))
+            append(text)
+            append("\r\n")
+        } else {
+            bulk(text)
+        }
+    }
+
+    /// Text for people, `txt` or `mkd`; a bulk string in RESP2. - Parameter format: three bytes.
+    package mutating func verbatim(_ text: [UInt8], format: StaticString = "txt") {
+        guard isRESP3 else { return bulk(text) }
+        append(prefix: UInt8(ascii: "="), Int64(text.count + 4))
+        append(format)
+        append(byte: UInt8(ascii: ":"))
+        append(text)
+        append("\r\n")
+    }
+
+    package mutating func verbatim(_ text: String, format: StaticString = "txt") {
+        verbatim(Array(text.utf8), format: format)
+    }
+
+    package mutating func error(_ error: ReplyError) {
+        append(byte: UInt8(ascii: "-"))
+        switch error {
+        case .text(let text): append(text)
+        case .message(let text):
+            // A line break inside would end the reply early.
+            for byte in text.utf8 { append(byte: byte == 13 || byte == 10 ? 32 : byte) }
+        }
+        append("\r\n")
+    }
+
+    // MARK: Aggregates of unknown length
+
+    /// Where an aggregate starts whose count is not known yet.
+    package struct Deferred { fileprivate let position: Int }
+
+    package mutating func deferredAggregate() -> Deferred { Deferred(position: count) }
+
+    package mutating func endArray(_ start: Deferred, count elements: Int) {
+        insertHeader(at: start.position) { $0.array(elements) }
+    }
+
+    package mutating func endSet(_ start: Deferred, count elements: Int) {
+        insertHeader(at: start.position) { $0.set(elements) }
+    }
+
+    package mutating func endMap(_ start: Deferred, count pairs: Int) {
+        insertHeader(at: start.position) { $0.map(pairs) }
+    }
+
+    /// Writes the header behind the elements and rotates it to their front.
+    private mutating func insertHeader(at position: Int, _ write: (inout ReplyBuffer) -> Void) {
+        let end = count
+        write(&self)
+        let headerCount = count - end
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 32) { header in
+            for index in 0..<headerCount { header[index] = base[end + index] }
+            let elements = UnsafeMutableRawPointer(base + position)
+            (elements + headerCount).copyMemory(from: elements, byteCount: end - position)
+            for index in 0..<headerCount { base[position + index] = header[index] }
+        }
+    }
+}

@@ -1,0 +1,346 @@
+import MartletBase
+
+// Parsing of requests, one pass over everything that one connection received.
+//
+// A request is either a RESP array of bulk strings, `*2\r\n$3\r\nGET\r\n$1\r\nk\r\n`, or an inline command: words on a
+// line, quoted as in a shell. The parser appends every complete request of the chunk to the batch as views into the
+// chunk and leaves an incomplete tail alone: the connection keeps those bytes and parses them again, from the start of
+// the request, when more have come. Parsing again is cheap while the tail is short. A long tail (a command of many
+// arguments that drips in) would make it quadratic, so past `resumeThreshold` bytes the position and the offsets of the
+// arguments found so far are kept in a `PartialRequest` and parsing goes on there.
+//
+// Nothing here touches state outside the batch and the connection, so that I/O threads can parse.
+//
+// Source of limits and error texts: Redis 7.0 networking.c, processInlineBuffer and processMultibulkBuffer.
+
+/// What a connection allows its client to send. One home for the limits of the request parser.
+package struct RequestLimits: Sendable {
+    /// Longest line: an inline command, or the digits of a length. (PROTO_INLINE_MAX_SIZE)
+    package static let inlineBytesMax = 64 * 1024
+    /// Most arguments in one command.
+    package static let argumentCountMax = 1024 * 1024
+    /// What a client may send before it has authenticated.
+    package static let unauthenticatedArgumentCountMax = 10
+    package static let unauthenticatedBulkBytesMax = 16384
+
+    /// Longest argument in bytes: `proto-max-bulk-len`.
+    package var bulkBytesMax: Int = 512 * 1024 * 1024
+    package var isAuthenticated = true
+
+    package init(bulkBytesMax: Int = 512 * 1024 * 1024, isAuthenticated: Bool = true) {
+        self.bulkBytesMax = bulkBytesMax
+        self.isAuthenticated = isAuthenticated
+    }
+}
+
+/// The state of a long request that has not arrived completely: offsets from the start of the request.
+package struct PartialRequest {
+    var argumentCount: Int
+    var position: Int
+    var arguments: [(offset: Int, count: Int)]
+}
+
+package enum RequestParser {
+    /// Tails longer than this are not parsed again from their start.
+    static let resumeThreshold = 4096
+
+    /// Parses all complete requests of a chunk and appends them to the batch.
+    ///
+    /// After a protocol error one entry with `error` set is appended and the whole chunk counts as consumed.
+    ///
+    /// - Parameter partial: where to go on inside the chunk's first request; updated for its last one.
+    /// - Returns: how many more bytes the incomplete last request is known to need, at least; 0 if unknown.
+    /// - Complexity: O(bytes)
+    package static func parse(
+        chunk chunkIndex: Int, limits: RequestLimits, partial: inout PartialRequest?, into batch: inout RequestBatch
+    ) -> Int {
+        let base = batch.chunks[chunkIndex].base
+        let count = batch.chunks[chunkIndex].count
+        var position = 0
+        var missing = 0
+        loop: while position < count {
+            let outcome: Outcome
+            if base[position] == UInt8(ascii: "*") {
+                outcome = parseMultibulk(
+                    base, start: position, count: count, chunk: chunkIndex, limits: limits, partial: &partial,
+                    into: &batch)
+            } else {
+                outcome = parseInline(base, start: position, count: count, chunk: chunkIndex, into: &batch)
+            }
+            switch outcome {
+            case .complete(let end):
+                position = end
+            case .incomplete(let needed):
+                missing = needed
+                break loop
+            case .invalid(let error, let byte):
+                batch.append(
+                    ParsedRequest(
+                        firstArgument: batch.argumentCount, argumentCount: 0, chunk: chunkIndex, start: position,
+                        end: count, error: error, errorByte: byte, isMultibulk: false))
+                position = count
+                partial = nil
+            }
+        }
+        batch.chunks[chunkIndex].consumed = position
+        return missing
+    }
+
+    private enum Outcome {
+        case complete(end: Int)
+        case incomplete(needed: Int)
+        case invalid(ProtocolError, UInt8)
+    }
+
+    /// A length line: the number and the position after its CRLF.
+    private enum Line {
+        case number(Int, next: Int)
+        case incomplete
+        case invalid
+        case tooLong
+    }
+
+    @inline(__always)
+    private static func parseNumber(_ base: UnsafePointer<UInt8>, from start: Int, count: Int) -> Line {
+        // The common case, one to three digits and CRLF, is decided without a search for the end of the line.
+        var position = start
+        var value = 0
+        var digits = 0
+        while position < count {
+            let digit = base[position] &- UInt8(ascii: "0")
+            if digit > 9 { break }
+            value = value &* 10 &+ Int(digit)
+            digits &+= 1
+            if digits > 10 { return parseOddNumber(base, from: start, count: count) }
+            position &+= 1
+        }
+        if digits > 0, position &+ 1 < count, base[position] == 13 {
+            if digits > 1, base[start] == UInt8(ascii: "0") { return .invalid }
+            // As in Redis, the byte after CR is taken to be LF without a look.
+            return .number(value, next: position &+ 2)
+        }
+        return parseOddNumber(base, from: start, count: count)
+    }
+
+    /// Negative, malformed, overlong and incomplete lines.
+    @inline(never)
+    private static func parseOddNumber(_ base: UnsafePointer<UInt8>, from start: Int, count: Int) -> Line {
+        var end = start
+        while end < count, base[end] != 13 {
+            end += 1
+            if end - start > RequestLimits.inlineBytesMax { return .tooLong }
+        }
+        guard end < count else { return .incomplete }
+        let text = UnsafeRawBufferPointer(start: base + start, count: end - start)
+        var value = 0
+        var index = 0
+        let isNegative = text.count > 1 && text[0] == UInt8(ascii: "-")
+        if isNegative { index = 1 }
+        guard index < text.count, text.count - index <= 18 else { return .invalid }
+        if text[index] == UInt8(ascii: "0"), text.count > 1 { return .invalid }
+        while index < text.count {
+            let digit = text[index] &- UInt8(ascii: "0")
+            guard digit <= 9 else { return .invalid }
+            value = value * 10 + Int(digit)
+            index += 1
+        }
+        guard end + 1 < count else { return .incomplete }
+        return .number(isNegative ? -value : value, next: end + 2)
+    }
+
+    private static func parseMultibulk(
+        _ base: UnsafePointer<UInt8>, start: Int, count: Int, chunk: Int, limits: RequestLimits,
+        partial: inout PartialRequest?, into batch: inout RequestBatch
+    ) -> Outcome {
+        let firstArgument = batch.argumentCount
+        var position: Int
+        let argumentCount: Int
+        if let resumed = partial {
+            partial = nil
+            argumentCount = resumed.argumentCount
+            position = start + resumed.position
+            for argument in resumed.arguments {
+                batch.append(
+                    argument: UnsafeRawBufferPointer(start: base + start + argument.offset, count: argument.count))
+            }
+        } else {
+            switch parseNumber(base, from: start &+ 1, count: count) {
+            case .number(let value, let next):
+                if value <= 0 { return .complete(end: next) }
+                if value > RequestLimits.argumentCountMax { return .invalid(.invalidMultibulkLength, 0) }
+                if !limits.isAuthenticated, value > RequestLimits.unauthenticatedArgumentCountMax {
+                    return .invalid(.unauthenticatedMultibulkLength, 0)
+                }
+                argumentCount = value
+                position = next
+            case .incomplete: return .incomplete(needed: 0)
+            case .invalid: return .invalid(.invalidMultibulkLength, 0)
+            case .tooLong: return .invalid(.tooBigMultibulkCount, 0)
+            }
+        }
+        var remaining = argumentCount &- (batch.argumentCount &- firstArgument)
+        while remaining > 0 {
+            guard position < count else {
+                return keep(&batch, from: firstArgument, base, start, position, argumentCount, &partial, needed: 0)
+            }
+            guard base[position] == UInt8(ascii: "$") else { return .invalid(.expectedDollar, base[position]) }
+            switch parseNumber(base, from: position &+ 1, count: count) {
+            case .number(let length, let next):
+                if length < 0 || length > limits.bulkBytesMax { return .invalid(.invalidBulkLength, 0) }
+                if !limits.isAuthenticated, length > RequestLimits.unauthenticatedBulkBytesMax {
+                    return .invalid(.unauthenticatedBulkLength, 0)
+                }
+                guard next &+ length &+ 2 <= count else {
+                    let needed = next &+ length &+ 2 &- count
+                    return keep(
+                        &batch, from: firstArgument, base, start, position, argumentCount, &partial, needed: needed)
+                }
+                batch.append(argument: UnsafeRawBufferPointer(start: base + next, count: length))
+                position = next &+ length &+ 2
+                remaining &-= 1
+            case .incomplete:
+                return keep(&batch, from: firstArgument, base, start, position, argumentCount, &partial, needed: 0)
+            case .invalid: return .invalid(.invalidBulkLength, 0)
+            case .tooLong: return .invalid(.tooBigBulkCount, 0)
+            }
+        }
+        batch.append(
+            ParsedRequest(
+                firstArgument: firstArgument, argumentCount: argumentCount, chunk: chunk, start: start, end: position,
+                isMultibulk: true))
+        return .complete(end: position)
+    }
+
+    /// Leaves an incomplete request: drops its arguments from the batch, and notes them if the tail is long.
+    @inline(never)
+    private static func keep(
+        _ batch: inout RequestBatch, from firstArgument: Int, _ base: UnsafePointer<UInt8>, _ start: Int,
+        _ position: Int, _ argumentCount: Int, _ partial: inout PartialRequest?, needed: Int
+    ) -> Outcome {
+        if position - start > resumeThreshold {
+            let origin = UnsafeRawPointer(base + start)
+            var offsets: [(offset: Int, count: Int)] = []
+            offsets.reserveCapacity(batch.argumentCount - firstArgument)
+            for index in firstArgument..<batch.argumentCount {
+                let argument = batch.arguments[index]
+                offsets.append((argument.baseAddress! - origin, argument.count))
+            }
+            partial = PartialRequest(argumentCount: argumentCount, position: position - start, arguments: offsets)
+        }
+        batch.truncateArguments(to: firstArgument)
+        return .incomplete(needed: needed)
+    }
+
+    /// An inline command: a line of words. Plain words are views into the line; a word with quotes is decoded into
+    /// memory of the batch, because the line may be parsed again after its client was parked.
+    private static func parseInline(
+        _ base: UnsafePointer<UInt8>, start: Int, count: Int, chunk: Int, into batch: inout RequestBatch
+    ) -> Outcome {
+        var end = start
+        while end < count, base[end] != 10 { end += 1 }
+        guard end < count else {
+            return count - start > RequestLimits.inlineBytesMax
+                ? .invalid(.tooBigInlineRequest, 0) : .incomplete(needed: 0)
+        }
+        if end - start > RequestLimits.inlineBytesMax { return .invalid(.tooBigInlineRequest, 0) }
+        let next = end + 1
+        if end > start, base[end - 1] == 13 { end -= 1 }
+        let firstArgument = batch.argumentCount
+        guard splitWords(base, from: start, to: end, into: &batch) else {
+            batch.truncateArguments(to: firstArgument)
+            return .invalid(.unbalancedQuotes, 0)
+        }
+        let argumentCount = batch.argumentCount - firstArgument
+        if argumentCount > 0 {
+            batch.append(
+                ParsedRequest(
+                    firstArgument: firstArgument, argumentCount: argumentCount, chunk: chunk, start: start, end: next,
+                    isMultibulk: false))
+        }
+        return .complete(end: next)
+    }
+
+    /// Source of the quoting rules: Redis sds.c, sdssplitargs. - Returns: false for unbalanced quotes.
+    private static func splitWords(
+        _ line: UnsafePointer<UInt8>, from start: Int, to end: Int, into batch: inout RequestBatch
+    ) -> Bool {
+        func isSpace(_ byte: UInt8) -> Bool { byte == 32 || (byte >= 9 && byte <= 13) }
+        func hexValue(_ byte: UInt8) -> UInt8? {
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): return byte - UInt8(ascii: "0")
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): return byte - UInt8(ascii: "a") + 10
+            case UInt8(ascii: "A")...UInt8(ascii: "F"): return byte - UInt8(ascii: "A") + 10
+            default: return nil
+            }
+        }
+        var position = start
+        while true {
+            while position < end, isSpace(line[position]) || line[position] == 0 { position += 1 }
+            if position == end { return true }
+            let wordStart = position
+            var isPlain = true
+            while position < end, !isSpace(line[position]), line[position] != 0 {
+                if line[position] == UInt8(ascii: "\"") || line[position] == UInt8(ascii: "'") {
+                    isPlain = false
+                    break
+                }
+                position += 1
+            }
+            if isPlain {
+                batch.append(
+                    argument: UnsafeRawBufferPointer(start: line + wordStart, count: position - wordStart))
+                continue
+            }
+            var word = Array(UnsafeBufferPointer(start: line + wordStart, count: position - wordStart))
+            scan: while position < end {
+                let byte = line[position]
+                if isSpace(byte) || byte == 0 { break }
+                position += 1
+                guard byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") else {
+                    word.append(byte)
+                    continue
+                }
+                while true {
+                    guard position < end else { return false }
+                    let inner = line[position]
+                    if inner == byte {
+                        position += 1
+                        // A closing quote must be followed by a space or the end.
+                        if position < end, !isSpace(line[position]), line[position] != 0 { return false }
+                        break scan
+                    }
+                    if inner == UInt8(ascii: "\\"), position + 1 < end {
+                        let escaped = line[position + 1]
+                        if byte == UInt8(ascii: "'") {
+                            if escaped == UInt8(ascii: "'") {
+                                word.append(escaped)
+                                position += 2
+                                continue
+                            }
+                        } else if escaped == UInt8(ascii: "x"), position + 3 < end,
+                            let high = hexValue(line[position + 2]), let low = hexValue(line[position + 3])
+                        {
+                            word.append(high << 4 | low)
+                            position += 4
+                            continue
+                        } else {
+                            switch escaped {
+                            case UInt8(ascii: "n"): word.append(10)
+                            case UInt8(ascii: "r"): word.append(13)
+                            case UInt8(ascii: "t"): word.append(9)
+                            case UInt8(ascii: "b"): word.append(8)
+                            case UInt8(ascii: "a"): word.append(7)
+                            default: word.append(escaped)
+                            }
+                            position += 2
+                            continue
+                        }
+                    }
+                    word.append(inner)
+                    position += 1
+                }
+            }
+            batch.append(decodedWord: word)
+        }
+    }
+}
