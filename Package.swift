@@ -78,5 +78,6 @@ let package = Package(
 
         tests("MartletBaseTests", of: ["MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
+        tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
     ]
 )
