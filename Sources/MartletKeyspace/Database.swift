@@ -1,0 +1,162 @@
+import MartletBase
+
+/// A key as the tables want it: its bytes, their hash, and which table of the database holds it.
+package struct Key {
+    package let bytes: UnsafeRawBufferPointer
+    package let hash: UInt64
+    /// The hash slot in cluster mode, else 0.
+    package let table: Int
+
+    @inline(__always)
+    package init(bytes: UnsafeRawBufferPointer, hash: UInt64, table: Int) {
+        self.bytes = bytes
+        self.hash = hash
+        self.table = table
+    }
+}
+
+/// One numbered database: its keys, and the index of those that expire. One table per hash slot in cluster mode.
+///
+/// It keeps tables and counts in step and knows nothing of time, clients or replication; ``Keyspace`` does.
+package struct Database: ~Copyable {
+    private(set) var tables: UnsafeMutablePointer<HashTable>
+    /// The entries with an expiry, again; same pointers.
+    private(set) var volatileTables: UnsafeMutablePointer<HashTable>
+    package let tableCount: Int
+    package private(set) var keyCount = 0
+    package private(set) var volatileCount = 0
+
+    init(tableCount: Int) {
+        self.tableCount = tableCount
+        tables = .allocate(capacity: tableCount)
+        volatileTables = .allocate(capacity: tableCount)
+        for index in 0..<tableCount {
+            (tables + index).initialize(to: HashTable())
+            (volatileTables + index).initialize(to: HashTable())
+        }
+    }
+
+    deinit {
+        for index in 0..<tableCount {
+            volatileTables[index].removeAll { _ in }
+            tables[index].removeAll { $0.destroy() }
+        }
+        tables.deinitialize(count: tableCount)
+        volatileTables.deinitialize(count: tableCount)
+        tables.deallocate()
+        volatileTables.deallocate()
+    }
+
+    @inline(__always)
+    func place(of key: Key) -> UnsafeMutablePointer<Entry>? { tables[key.table].place(of: key.bytes, hash: key.hash) }
+
+    package func keyCount(inTable table: Int) -> Int { tables[table].count }
+
+    /// Bytes of bucket arrays.
+    package var tableBytes: Int {
+        var bytes = 0
+        for index in 0..<tableCount where tables[index].count > 0 {
+            bytes += tables[index].tableBytes + volatileTables[index].tableBytes
+        }
+        return bytes
+    }
+
+    /// - Precondition: the key is not in the database.
+    mutating func insert(_ entry: Entry, _ key: Key, seed: HashSeed) {
+        tables[key.table].insert(entry, hash: key.hash, seed: seed)
+        keyCount &+= 1
+        if entry.hasExpiry {
+            volatileTables[key.table].insert(entry, hash: key.hash, seed: seed)
+            volatileCount &+= 1
+        }
+    }
+
+    /// Puts another entry of the same key at its place. The caller frees or has moved the old one.
+    mutating func replace(
+        _ place: UnsafeMutablePointer<Entry>, with new: Entry, oldHadExpiry: Bool, _ key: Key, seed: HashSeed
+    ) {
+        // The volatile index is looked up by key, so it is brought in step while the old entry can still be read.
+        if oldHadExpiry {
+            if new.hasExpiry {
+                volatileTables[key.table].place(of: key.bytes, hash: key.hash)?.pointee = new
+            } else {
+                _ = volatileTables[key.table].remove(key.bytes, hash: key.hash, seed: seed)
+                volatileCount &-= 1
+            }
+        } else if new.hasExpiry {
+            volatileTables[key.table].insert(new, hash: key.hash, seed: seed)
+            volatileCount &+= 1
+        }
+        place.pointee = new
+    }
+
+    /// Takes a key out; the caller owns the entry. - Parameter key: may point into the entry itself.
+    mutating func remove(_ key: Key, seed: HashSeed) -> Entry? {
+        if volatileCount > 0, volatileTables[key.table].remove(key.bytes, hash: key.hash, seed: seed) != nil {
+            volatileCount &-= 1
+        }
+        guard let entry = tables[key.table].remove(key.bytes, hash: key.hash, seed: seed) else { return nil }
+        keyCount &-= 1
+        return entry
+    }
+
+    /// Gives all tables away, leaving the database empty. - Complexity: O(tables)
+    mutating func detach() -> DetachedTables {
+        let detached = DetachedTables(tables: tables, volatileTables: volatileTables, count: tableCount)
+        tables = .allocate(capacity: tableCount)
+        volatileTables = .allocate(capacity: tableCount)
+        for index in 0..<tableCount {
+            (tables + index).initialize(to: HashTable())
+            (volatileTables + index).initialize(to: HashTable())
+        }
+        keyCount = 0
+        volatileCount = 0
+        return detached
+    }
+
+    /// Goes on with resizes that are under way. - Returns: whether one is left.
+    mutating func continueResizing(table: Int, maxBuckets: Int, seed: HashSeed) -> Bool {
+        let main = tables[table].continueResize(maxBuckets: maxBuckets, seed: seed)
+        let index = volatileTables[table].continueResize(maxBuckets: maxBuckets, seed: seed)
+        return main || index
+    }
+
+    package func invariants(seed: HashSeed) {
+        var keys = 0
+        var volatileKeys = 0
+        for index in 0..<tableCount {
+            tables[index].invariants(seed: seed)
+            volatileTables[index].invariants(seed: seed)
+            keys += tables[index].count
+            volatileKeys += volatileTables[index].count
+        }
+        precondition(keys == keyCount, "key count is the sum over the tables")
+        precondition(volatileKeys == volatileCount, "volatile count is the sum over the tables")
+    }
+}
+
+/// Tables that no database has any more, on their way to be freed by a background thread.
+package final class DetachedTables: @unchecked Sendable {
+    // Exactly one thread owns the tables at a time: the command thread until it hands them over, then the freeing one.
+    private let tables: UnsafeMutablePointer<HashTable>
+    private let volatileTables: UnsafeMutablePointer<HashTable>
+    private let count: Int
+
+    init(tables: UnsafeMutablePointer<HashTable>, volatileTables: UnsafeMutablePointer<HashTable>, count: Int) {
+        self.tables = tables
+        self.volatileTables = volatileTables
+        self.count = count
+    }
+
+    /// - Complexity: O(entries)
+    deinit {
+        for index in 0..<count {
+            volatileTables[index].removeAll { _ in }
+            tables[index].removeAll { $0.destroy() }
+        }
+        tables.deinitialize(count: count)
+        volatileTables.deinitialize(count: count)
+        tables.deallocate()
+        volatileTables.deallocate()
+    }
+}

@@ -1,0 +1,511 @@
+import MartletBase
+
+// All data of a node, and the one gate that every change of a key passes.
+//
+// `willModify` runs before an entry is changed, replaced or removed: it hands the entry to a point-in-time walk that has
+// not seen it yet, so that the image is exact. `didModify` runs after a change: it counts the change (which makes the
+// dispatcher propagate the command) and is where watched keys, keyspace events, client tracking and blocked clients will
+// hook in. Nothing else in the project changes tables.
+//
+// Expiry: a key is gone as soon as its time has passed, whoever looks. A primary deletes it at that moment and says so in
+// the log; a replica hides it and waits for its primary's DEL, so both hold the same data at the same offset.
+
+/// What happens when a look-up meets a key whose time has passed.
+package enum ExpiryMode: Sendable {
+    /// A primary: delete and propagate.
+    case delete
+    /// A replica, or writes are paused: as if it were gone, but keep it.
+    case hide
+    /// Commands of the replication stream: the primary decides.
+    case ignore
+}
+
+/// What is to become of a key's expiry when its value is replaced.
+package enum ExpiryChange: Equatable {
+    case remove
+    case keep
+    /// Unix time in milliseconds.
+    case set(Int64)
+}
+
+/// The kinds of change that the gate reports.
+package enum KeyEvent: UInt8, Sendable {
+    case set, append, setRange, setBit, increment, incrementByFloat, delete, expire, persist, expired
+    case renameFrom, renameTo, moveFrom, moveTo, copyTo, restore, evicted, new, bitOperation, getDelete
+}
+
+package struct KeyspaceStatistics: Sendable {
+    package var hits = 0
+    package var misses = 0
+    package var expiredKeys = 0
+    /// Estimated share of keys in the volatile index that have expired already, 0…100.
+    package var expiredStalePercent = 0.0
+    package var expiryCyclesCutShort = 0
+    package init() {}
+}
+
+package struct Keyspace: ~Copyable {
+    package let databaseCount: Int
+    package let isClustered: Bool
+    package let seed: HashSeed
+    private let databases: UnsafeMutablePointer<Database>
+
+    /// The database of the running command's client.
+    package var selected = 0
+    /// Unix time in milliseconds, read once per turn from the clock that does not jump.
+    package var now: Int64 = 0
+    /// Unix time in seconds modulo 2^24, stored in entries that are read. (LRU_BITS)
+    package var accessClock: UInt32 = 0
+    package var expiryMode = ExpiryMode.delete
+    /// Changes since the start; `rdb_changes_since_last_save` and propagation go by it.
+    package var changes: Int64 = 0
+    package var statistics = KeyspaceStatistics()
+    package var propagation = PropagationQueue()
+    package var random: PRNG
+    /// Longest string value in bytes: `proto-max-bulk-len`.
+    package var stringBytesMax = 512 * 1024 * 1024
+    /// False while a client with CLIENT NO-TOUCH runs.
+    package var recordsAccess = true
+    var walk = WalkState()
+    var expiryCursor = ExpiryCursor()
+
+    /// - Parameters:
+    ///   - databaseCount: 1 or more; one in cluster mode.
+    ///   - seed: keys the hash and seeds the choice of random keys.
+    package init(databaseCount: Int, isClustered: Bool, seed: HashSeed) {
+        precondition(databaseCount > 0)
+        self.databaseCount = databaseCount
+        self.isClustered = isClustered
+        self.seed = seed
+        random = PRNG(seed: seed.k0 ^ seed.k1)
+        databases = .allocate(capacity: databaseCount)
+        for index in 0..<databaseCount {
+            (databases + index).initialize(to: Database(tableCount: isClustered ? HashSlot.count : 1))
+        }
+    }
+
+    deinit {
+        databases.deinitialize(count: databaseCount)
+        databases.deallocate()
+    }
+
+    // MARK: Keys
+
+    package func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 { sipHash13(bytes, seed: seed) }
+
+    /// - Parameter slot: the hash slot of the key in cluster mode; ignored otherwise.
+    package func key(_ bytes: UnsafeRawBufferPointer, slot: UInt16) -> Key {
+        Key(bytes: bytes, hash: hash(bytes), table: isClustered ? Int(slot) : 0)
+    }
+
+    /// A key whose slot has not been computed yet.
+    package func key(_ bytes: UnsafeRawBufferPointer) -> Key {
+        Key(bytes: bytes, hash: hash(bytes), table: isClustered ? HashSlot.of(bytes).index : 0)
+    }
+
+    /// Asks for the cache line that the look-up of a key will read first.
+    @inline(__always)
+    package func prefetchBucket(database: Int, hash: UInt64, table: Int) {
+        if let address = databases[database].tables[table].bucketAddress(of: hash) { prefetch(address) }
+    }
+
+    // MARK: Counts
+
+    package func keyCount(database: Int) -> Int { databases[database].keyCount }
+    package func volatileCount(database: Int) -> Int { databases[database].volatileCount }
+    package func keyCount(slot: HashSlot) -> Int { isClustered ? databases[0].keyCount(inTable: slot.index) : 0 }
+    package func tableBytes(database: Int) -> Int { databases[database].tableBytes }
+
+    package var totalKeyCount: Int {
+        var total = 0
+        for index in 0..<databaseCount { total += databases[index].keyCount }
+        return total
+    }
+
+    // MARK: Look-up
+
+    /// The entry of a key that a command reads. Counts a hit or miss and notes the access.
+    ///
+    /// - Complexity: O(1) on average.
+    @inline(__always)
+    package mutating func lookupRead(_ key: Key) -> Entry? {
+        guard let place = databases[selected].place(of: key) else {
+            statistics.misses &+= 1
+            return nil
+        }
+        let entry = place.pointee
+        if entry.isExpired(at: now), isGone(entry, key) {
+            statistics.misses &+= 1
+            return nil
+        }
+        statistics.hits &+= 1
+        if recordsAccess { entry.accessClock = accessClock }
+        return entry
+    }
+
+    /// The entry of a key that a command is going to change, or only asks about: no hit, no miss.
+    package mutating func lookupWrite(_ key: Key) -> Entry? {
+        guard let entry = peek(key) else { return nil }
+        if recordsAccess { entry.accessClock = accessClock }
+        return entry
+    }
+
+    /// The entry of a key without a trace of the access.
+    package mutating func peek(_ key: Key) -> Entry? {
+        guard let place = databases[selected].place(of: key) else { return nil }
+        let entry = place.pointee
+        if entry.isExpired(at: now), isGone(entry, key) { return nil }
+        return entry
+    }
+
+    /// The same, in a database that need not be the selected one.
+    package mutating func peek(_ key: Key, database: Int) -> Entry? {
+        let previous = selected
+        selected = database
+        defer { selected = previous }
+        return peek(key)
+    }
+
+    /// Decides about a key whose time has passed. - Returns: true if it counts as missing.
+    @inline(never)
+    private mutating func isGone(_ entry: Entry, _ key: Key) -> Bool {
+        switch expiryMode {
+        case .ignore: return false
+        case .hide: return true
+        case .delete:
+            expire(entry, key)
+            return true
+        }
+    }
+
+    /// Deletes a key whose time has passed and propagates that.
+    private mutating func expire(_ entry: Entry, _ key: Key) {
+        willModify(entry)
+        propagation.append(database: selected, StaticString("DEL").bytes, entry.key)
+        let removed = databases[selected].remove(key, seed: seed)
+        statistics.expiredKeys &+= 1
+        didRemove(.expired, key)
+        // Last, because the key may be a view into the entry.
+        removed?.destroy()
+    }
+
+    // MARK: The gate
+
+    /// Before an entry is changed, replaced or removed.
+    @inline(__always)
+    package mutating func willModify(_ entry: Entry) {
+        if walk.isActive { handToWalk(entry) }
+    }
+
+    /// After a change made by a command.
+    @inline(__always)
+    package mutating func didModify(_ event: KeyEvent, _ key: Key) {
+        changes &+= 1
+    }
+
+    /// After a change that the node made by itself: it is already in the propagation queue.
+    @inline(__always)
+    private mutating func didRemove(_ event: KeyEvent, _ key: Key) {}
+
+    // MARK: Strings
+
+    /// Sets a key to a string, whatever it held.
+    ///
+    /// Numbers that read back the same are stored as integers. A value of the old one's length is written in place.
+    ///
+    /// - Complexity: O(value)
+    package mutating func setString(
+        _ key: Key, _ value: UnsafeRawBufferPointer, expiry change: ExpiryChange = .remove, event: KeyEvent = .set
+    ) {
+        // 20 characters hold every Int64. (OBJ_ENCODING_EMBSTR… tryObjectEncoding)
+        if value.count <= 20, let number = parseInt64(value) {
+            return setInteger(key, number, expiry: change, event: event)
+        }
+        let place = writePlace(key)
+        if let place {
+            let old = place.pointee
+            if old.isString, old.isInline, old.valueCount == value.count, Self.keepsShape(old, change) {
+                willModify(old)
+                if case .set(let time) = change { old.storeExpiry(time) }
+                if value.count > 0 {
+                    old.payload.copyMemory(from: value.baseAddress.unsafelyUnwrapped, byteCount: value.count)
+                }
+                old.setEncoding(value.count <= Encoding.embeddedBytesMax ? .embedded : .raw)
+                old.accessClock = accessClock
+                didModify(event, key)
+                return
+            }
+        }
+        store(.string(key: key.bytes, value, expiry: expiry(after: change, place)), at: place, key)
+        didModify(event, key)
+    }
+
+    package mutating func setInteger(
+        _ key: Key, _ value: Int64, expiry change: ExpiryChange = .remove, event: KeyEvent = .set
+    ) {
+        let place = writePlace(key)
+        if let place {
+            let old = place.pointee
+            if old.isInteger, Self.keepsShape(old, change) {
+                willModify(old)
+                if case .set(let time) = change { old.storeExpiry(time) }
+                old.storeInteger(value)
+                old.accessClock = accessClock
+                didModify(event, key)
+                return
+            }
+        }
+        store(.integer(key: key.bytes, value, expiry: expiry(after: change, place)), at: place, key)
+        didModify(event, key)
+    }
+
+    /// Whether the entry has a place for the expiry exactly if it will need one.
+    @inline(__always)
+    private static func keepsShape(_ entry: Entry, _ change: ExpiryChange) -> Bool {
+        switch change {
+        case .remove: return !entry.hasExpiry
+        case .keep: return true
+        case .set: return entry.hasExpiry
+        }
+    }
+
+    private func expiry(after change: ExpiryChange, _ place: UnsafeMutablePointer<Entry>?) -> Int64? {
+        switch change {
+        case .remove: return nil
+        case .keep: return place?.pointee.expiry
+        case .set(let time): return time
+        }
+    }
+
+    /// The place of a key that is about to be written; one that has expired is deleted first.
+    @inline(__always)
+    private mutating func writePlace(_ key: Key) -> UnsafeMutablePointer<Entry>? {
+        guard let place = databases[selected].place(of: key) else { return nil }
+        if place.pointee.isExpired(at: now), isGone(place.pointee, key) {
+            return databases[selected].place(of: key)
+        }
+        return place
+    }
+
+    /// Puts a new entry into the table, in place of an old one if there is one.
+    private mutating func store(_ entry: Entry, at place: UnsafeMutablePointer<Entry>?, _ key: Key) {
+        entry.accessClock = accessClock
+        entry.walkVersion = walk.version
+        guard let place else {
+            databases[selected].insert(entry, key, seed: seed)
+            return
+        }
+        let old = place.pointee
+        willModify(old)
+        databases[selected].replace(place, with: entry, oldHadExpiry: old.hasExpiry, key, seed: seed)
+        old.destroy()
+    }
+
+    /// The bytes of a string value, open for writing, after its length was set to `count`; new bytes are zero.
+    ///
+    /// A missing key becomes a string. The caller writes, then calls ``didModify(_:_:)``.
+    ///
+    /// - Precondition: the key is missing or holds a string; `count` is not below its length.
+    /// - Complexity: O(value) when the value has to move, else O(new bytes).
+    package mutating func openString(_ key: Key, count: Int) -> UnsafeMutableRawPointer {
+        guard let place = writePlace(key) else {
+            let block = StringBlock(capacity: max(count, 1))
+            block.bytes.initializeMemory(as: UInt8.self, repeating: 0, count: count)
+            store(.string(key: key.bytes, block: block, count: count, expiry: nil), at: nil, key)
+            return block.bytes
+        }
+        let old = place.pointee
+        precondition(old.isString)
+        willModify(old)
+        if !old.isInteger, !old.isInline {
+            let used = old.valueCount
+            precondition(count >= used)
+            var block = old.block
+            if count > block.capacity {
+                block = block.grown(to: count, used: used)
+                old.storeBlock(block)
+            }
+            (block.bytes + used).initializeMemory(as: UInt8.self, repeating: 0, count: count - used)
+            old.setValueCount(count)
+            old.setEncoding(.raw)
+            old.accessClock = accessClock
+            return block.bytes
+        }
+        let used = old.stringCount
+        precondition(count >= used)
+        let block = StringBlock(capacity: count > used ? count + min(count, StringBlock.spareBytesMax) : max(count, 1))
+        switch old.string {
+        case .bytes(let bytes):
+            if let base = bytes.baseAddress { block.bytes.copyMemory(from: base, byteCount: used) }
+        case .integer(let number):
+            writeDecimal(number, to: block.bytes, count: used)
+        }
+        (block.bytes + used).initializeMemory(as: UInt8.self, repeating: 0, count: count - used)
+        store(.string(key: key.bytes, block: block, count: count, expiry: old.expiry), at: place, key)
+        return block.bytes
+    }
+
+    // MARK: Deletion and expiry
+
+    /// - Returns: whether the key was there.
+    package mutating func delete(_ key: Key, event: KeyEvent = .delete) -> Bool {
+        guard let entry = peek(key) else { return false }
+        willModify(entry)
+        if let removed = databases[selected].remove(key, seed: seed) { removed.destroy() }
+        didModify(event, key)
+        return true
+    }
+
+    /// - Precondition: `entry` is the entry of `key`, in the selected database.
+    /// - Parameter time: Unix time in milliseconds; nil to keep the key for good.
+    package mutating func setExpiry(_ key: Key, _ entry: Entry, _ time: Int64?, event: KeyEvent = .expire) {
+        willModify(entry)
+        if let time, entry.hasExpiry {
+            entry.storeExpiry(time)
+        } else if (time != nil) != entry.hasExpiry, let place = databases[selected].place(of: key) {
+            let new = entry.withExpiry(time)
+            databases[selected].replace(place, with: new, oldHadExpiry: entry.hasExpiry, key, seed: seed)
+            entry.destroyShell()
+        }
+        didModify(event, key)
+    }
+
+    /// Gives the value of one key to another, which must not exist; also across databases.
+    package mutating func move(_ source: Key, to target: Key, database: Int, event: KeyEvent = .renameTo) {
+        guard let entry = peek(source) else { return }
+        willModify(entry)
+        guard databases[selected].remove(source, seed: seed) != nil else { return }
+        let moved = entry.withKey(target.bytes)
+        moved.walkVersion = walk.version
+        entry.destroyShell()
+        databases[database].insert(moved, target, seed: seed)
+        didModify(event, target)
+    }
+
+    /// Copies the value and expiry of an entry to a key that must not exist.
+    package mutating func copy(_ entry: Entry, to target: Key, database: Int) {
+        let new: Entry
+        switch entry.string {
+        case .integer(let number): new = .integer(key: target.bytes, number, expiry: entry.expiry)
+        case .bytes(let bytes):
+            new = .string(key: target.bytes, bytes, expiry: entry.expiry)
+            if entry.encoding == .raw { new.setEncoding(.raw) }
+        }
+        new.accessClock = entry.accessClock
+        new.walkVersion = walk.version
+        databases[database].insert(new, target, seed: seed)
+        didModify(.copyTo, target)
+    }
+
+    /// Empties a database. - Returns: its former tables; freed when the last reference goes, on any thread.
+    package mutating func flush(database: Int) -> DetachedTables {
+        abortWalk()
+        changes &+= Int64(databases[database].keyCount)
+        return databases[database].detach()
+    }
+
+    package mutating func swap(_ first: Int, _ second: Int) {
+        guard first != second else { return }
+        abortWalk()
+        let one = (databases + first).move()
+        let other = (databases + second).move()
+        (databases + first).initialize(to: other)
+        (databases + second).initialize(to: one)
+        changes &+= 1
+    }
+
+    // MARK: Iteration
+
+    /// Visits one bucket of the selected database.
+    ///
+    /// - Parameter cursor: 0 to begin; otherwise what the last call returned. Any other value is harmless.
+    /// - Returns: the next cursor, 0 at the end. The low 14 bits are the table, the others the position in hash order.
+    /// - Complexity: O(entries in the bucket); empty slots are passed over.
+    package func scan(cursor: UInt64, _ visit: (Entry) -> Void) -> UInt64 {
+        var table = Int(cursor & 0x3FFF)
+        var position = cursor & HashTable.orderMask
+        let tableCount = databases[selected].tableCount
+        guard table < tableCount else { return 0 }
+        while table < tableCount {
+            if databases[selected].tables[table].count > 0 {
+                if let next = databases[selected].tables[table].scan(from: position, visit) {
+                    return next | UInt64(table)
+                }
+                table += 1
+                while table < tableCount, databases[selected].tables[table].count == 0 { table += 1 }
+                return table < tableCount ? UInt64(table) : 0
+            }
+            table += 1
+            position = 0
+        }
+        return 0
+    }
+
+    /// Visits keys of one slot until `visit` returns false.
+    package func forEachKey(slot: HashSlot, _ visit: (Entry) -> Bool) {
+        guard isClustered else { return }
+        var position: UInt64? = 0
+        var goOn = true
+        while goOn, let current = position {
+            position = databases[0].tables[slot.index].scan(from: current) { entry in
+                if goOn { goOn = visit(entry) }
+            }
+        }
+    }
+
+    /// An entry chosen at random, expired or not; nil if the database is empty.
+    package mutating func randomEntry() -> Entry? {
+        let total = databases[selected].keyCount
+        guard total > 0 else { return nil }
+        guard isClustered else { return databases[selected].tables[0].randomEntry(&random) }
+        var rank = random.below(total)
+        for table in 0..<databases[selected].tableCount {
+            let count = databases[selected].tables[table].count
+            if rank < count { return databases[selected].tables[table].randomEntry(&random) }
+            rank -= count
+        }
+        return nil
+    }
+
+    package func invariants() {
+        for index in 0..<databaseCount { databases[index].invariants(seed: seed) }
+    }
+
+    /// Looks through the volatile index of a database from a position. For the expiry cycle.
+    func scanVolatile(database: Int, table: Int, from position: UInt64, _ visit: (Entry) -> Void) -> UInt64? {
+        databases[database].volatileTables[table].scan(from: position, visit)
+    }
+
+    func volatileCount(database: Int, table: Int) -> Int { databases[database].volatileTables[table].count }
+    func scanTable(database: Int, table: Int, from position: UInt64, _ visit: (Entry) -> Void) -> UInt64? {
+        databases[database].tables[table].scan(from: position, visit)
+    }
+    func tableCount(database: Int) -> Int { databases[database].tableCount }
+
+    /// Deletes a key that the expiry cycle found to be over.
+    mutating func expireFound(_ entry: Entry, database: Int, table: Int) {
+        let previous = selected
+        selected = database
+        defer { selected = previous }
+        expire(entry, Key(bytes: entry.key, hash: hash(entry.key), table: table))
+    }
+
+    /// Works on resizes of tables outside of commands, a little per call.
+    package mutating func continueResizing(maxBuckets: Int) {
+        for database in 0..<databaseCount where !isClustered {
+            _ = databases[database].continueResizing(table: 0, maxBuckets: maxBuckets, seed: seed)
+        }
+    }
+}
+
+/// Writes the decimal form of a number whose length is known.
+func writeDecimal(_ number: Int64, to bytes: UnsafeMutableRawPointer, count: Int) {
+    var index = count
+    var magnitude = number.magnitude
+    repeat {
+        index -= 1
+        bytes.storeBytes(of: UInt8(ascii: "0") + UInt8(magnitude % 10), toByteOffset: index, as: UInt8.self)
+        magnitude /= 10
+    } while magnitude > 0
+    if number < 0 { bytes.storeBytes(of: UInt8(ascii: "-"), toByteOffset: 0, as: UInt8.self) }
+}

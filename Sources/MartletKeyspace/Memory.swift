@@ -1,0 +1,89 @@
+import CJemalloc
+import Glibc
+import MartletBase
+
+/// The allocator of the keyspace: jemalloc, asked for exact sizes and told them when memory comes back.
+package enum Memory {
+    /// - Precondition: `count` is above 0.
+    @inline(__always)
+    static func allocate(_ count: Int) -> UnsafeMutableRawPointer {
+        guard let pointer = mallocx(count, 0) else { outOfMemory(count) }
+        return pointer
+    }
+
+    @inline(__always)
+    static func free(_ pointer: UnsafeMutableRawPointer, _ count: Int) { sdallocx(pointer, count, 0) }
+
+    /// Zeroed memory on a 64-byte boundary. Large requests are mapped, so that the pages are zeroed one by one when they
+    /// are first touched and can be given back piece by piece.
+    static func allocateZeroedLines(_ count: Int) -> UnsafeMutableRawPointer {
+        if count >= mappedBytesMin {
+            let pointer = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+            guard let pointer, pointer != MAP_FAILED else { outOfMemory(count) }
+            mappedBytes += count
+            return pointer
+        }
+        // Flags: alignment 2^6, zero.
+        guard let pointer = mallocx(count, 6 | 0x40) else { outOfMemory(count) }
+        return pointer
+    }
+
+    static func freeLines(_ pointer: UnsafeMutableRawPointer, _ count: Int) {
+        if count >= mappedBytesMin {
+            unmap(pointer, count)
+        } else {
+            sdallocx(pointer, count, 6)
+        }
+    }
+
+    /// Gives a part of a mapped allocation back. - Precondition: both are multiples of the page size.
+    static func unmap(_ pointer: UnsafeMutableRawPointer, _ count: Int) {
+        munmap(pointer, count)
+        mappedBytes -= count
+    }
+
+    static let mappedBytesMin = 256 * 1024
+
+    /// Bytes of tables that are mapped outside the allocator. Written by the command thread only; read for INFO.
+    nonisolated(unsafe) private(set) static var mappedBytes = 0
+
+    /// What an allocation of `count` bytes really takes.
+    package static func usableBytes(_ count: Int) -> Int { nallocx(max(count, 1), 0) }
+
+    /// Bytes in live allocations, tables included. - Complexity: a few microseconds.
+    package static var usedBytes: Int {
+        refreshStatistics()
+        return statistic("stats.allocated") + mappedBytes
+    }
+
+    /// Allocator figures for INFO: allocated, active, resident, mapped.
+    package static var statistics: (allocated: Int, active: Int, resident: Int, retained: Int) {
+        refreshStatistics()
+        return (
+            statistic("stats.allocated"), statistic("stats.active"), statistic("stats.resident"),
+            statistic("stats.retained")
+        )
+    }
+
+    package static var allocatorName: String {
+        var version: UnsafePointer<CChar>?
+        var size = MemoryLayout<UnsafePointer<CChar>?>.size
+        guard mallctl("version", &version, &size, nil, 0) == 0, let version else { return "jemalloc" }
+        let text = String(cString: version)
+        return "jemalloc-" + (text.split(separator: "-").first.map(String.init) ?? text)
+    }
+
+    private static func refreshStatistics() {
+        var epoch: UInt64 = 1
+        _ = mallctl("epoch", nil, nil, &epoch, MemoryLayout<UInt64>.size)
+    }
+
+    private static func statistic(_ name: String) -> Int {
+        var value = 0
+        var size = MemoryLayout<Int>.size
+        return mallctl(name, &value, &size, nil, 0) == 0 ? value : 0
+    }
+
+    @inline(never)
+    private static func outOfMemory(_ count: Int) -> Never { fatalError("Out of memory allocating \(count) bytes") }
+}
