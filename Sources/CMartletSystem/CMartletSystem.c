@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "CMartletSystem.h"
 
+#include <sys/resource.h>
+
 int martlet_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
     return accept4(fd, address, length, flags);
 }
@@ -8,3 +10,29 @@ int martlet_accept4(int fd, struct sockaddr *address, socklen_t *length, int fla
 int martlet_fcntl_int(int fd, int command, int argument) { return fcntl(fd, command, argument); }
 
 int martlet_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
+
+int martlet_fork(void) { return fork(); }
+
+void martlet_ignore_signal(int number) { signal(number, SIG_IGN); }
+
+int martlet_set_thread_name(pthread_t thread, const char *name) { return pthread_setname_np(thread, name); }
+
+int martlet_pin_thread(int cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    return sched_setaffinity(0, sizeof(set), &set);
+}
+
+int martlet_get_open_files_limit(uint64_t *soft, uint64_t *hard) {
+    struct rlimit limit = {0, 0};
+    int result = getrlimit(RLIMIT_NOFILE, &limit);
+    *soft = limit.rlim_cur;
+    *hard = limit.rlim_max;
+    return result;
+}
+
+int martlet_set_open_files_limit(uint64_t soft, uint64_t hard) {
+    struct rlimit limit = {soft, hard};
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}

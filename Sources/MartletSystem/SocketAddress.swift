@@ -1,3 +1,4 @@
+import CMartletSystem
 import Glibc
 
 /// An IPv4, IPv6 or unix socket address as the kernel holds it. The text is made only when somebody asks.

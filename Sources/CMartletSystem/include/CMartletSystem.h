@@ -10,12 +10,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -27,5 +27,16 @@ int martlet_accept4(int fd, struct sockaddr *address, socklen_t *length, int fla
 int martlet_fcntl_int(int fd, int command, int argument);
 /// open(2) with a mode: variadic functions are not imported.
 int martlet_open(const char *path, int flags, mode_t mode);
+/// fork(2), which Swift marks unavailable. Only for daemonising, before any thread exists.
+int martlet_fork(void);
+/// signal(number, SIG_IGN): the cast macro is not imported.
+void martlet_ignore_signal(int number);
+/// pthread_setname_np(3) for a thread by its id; at most 15 bytes count.
+int martlet_set_thread_name(pthread_t thread, const char *name);
+/// Pins the calling thread to one CPU; CPU_SET is a macro.
+int martlet_pin_thread(int cpu);
+/// getrlimit/setrlimit of RLIMIT_NOFILE: the resource is an enum in C and an int in Swift's eyes.
+int martlet_get_open_files_limit(uint64_t *soft, uint64_t *hard);
+int martlet_set_open_files_limit(uint64_t soft, uint64_t hard);
 
 #endif
