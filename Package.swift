@@ -78,6 +78,7 @@ let package = Package(
 
         tests("MartletBaseTests", of: ["MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
+        tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
     ]
 )

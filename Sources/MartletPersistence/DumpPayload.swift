@@ -1,0 +1,46 @@
+import MartletBase
+
+/// Why RESTORE refuses a payload; the command layer has a text for each.
+package enum DumpPayloadError: Error, Equatable, Sendable {
+    /// Too short for a footer, a version newer than what can be read, or a wrong checksum.
+    case versionOrChecksum
+    /// The footer is right, and what it covers is no value of a type that is known here.
+    case badFormat(RDBError.Cause)
+}
+
+/// What DUMP hands out and RESTORE takes: type, value, version (2 bytes), CRC-64 (8 bytes), all little endian.
+///
+/// Written by ``RDBEncoder/appendDump(_:)``, with the version that Redis 7.0 still accepts.
+/// Source: Redis 7.0 cluster.c, `createDumpPayload` and `verifyDumpPayload`.
+package enum DumpPayload {
+    private static let footerCount = 10
+
+    /// The value in `payload`, as a view into it or into `scratch`.
+    package static func decode(
+        _ payload: UnsafeRawBufferPointer, scratch: inout ByteBuffer,
+        stringBytesMax: Int = RDBDecoder.stringBytesMax
+    ) throws(DumpPayloadError) -> RDBValue {
+        guard payload.count >= footerCount else { throw .versionOrChecksum }
+        let bodyCount = payload.count - footerCount
+        let version = UInt16(littleEndian: payload.loadUnaligned(fromByteOffset: bodyCount, as: UInt16.self))
+        guard RDBVersion.isReadable(Int(version)) else { throw .versionOrChecksum }
+        let checksum = UInt64(littleEndian: payload.loadUnaligned(fromByteOffset: bodyCount + 2, as: UInt64.self))
+        guard crc64(UnsafeRawBufferPointer(rebasing: payload[..<(bodyCount + 2)])) == checksum else {
+            throw .versionOrChecksum
+        }
+        var reader = RDBReader(
+            UnsafeRawBufferPointer(rebasing: payload[..<bodyCount]), stringBytesMax: stringBytesMax)
+        do throws(RDBReadFailure) {
+            let code = try reader.byte()
+            guard let type = RDBValueType(rawValue: code) else { throw .invalid(.unknownOpcode(code)) }
+            let value = try reader.value(of: type, scratch: &scratch)
+            guard reader.offset == bodyCount else { throw .invalid(.invalidLength) }
+            return value
+        } catch {
+            switch error {
+            case .incomplete: throw .badFormat(.truncated)
+            case .invalid(let cause): throw .badFormat(cause)
+            }
+        }
+    }
+}

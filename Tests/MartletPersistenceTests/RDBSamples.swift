@@ -1,0 +1,54 @@
+/// Files as real servers wrote them, in hexadecimal.
+enum RDBSamples {
+    /// redis-server 7.0.15, SAVE: strings of every encoding in database 0, one key in database 3.
+    static let redis70 = bytes(
+        """
+        524544495330303130fa0972656469732d76657206372e302e3135fa0a72656469732d62697473c040fa056374696d65c23a4e016bfa087573
+        65642d6d656dc210ba0e00fa08616f662d62617365c000fe00fb090100036e3136c1d2040005656d70747900fc7bd8c32cbb03000000016501
+        7600036e36340d3132333435363738393031323300036e3332c26079feff00c13930017800026e38c0fb00016b017600046c6f6e67c30e4168
+        0361626361e0ff02e15107016263fe03fb010000056f74686572026462ffb334d75f013c643e
+        """)
+
+    /// The same server under allkeys-lfu: f = 1 with a frequency.
+    static let redis70Frequency = bytes(
+        """
+        524544495330303130fa0972656469732d76657206372e302e3135fa0a72656469732d62697473c040fa056374696d65c23a4e016bfa087573
+        65642d6d656dc298d60f00fa08616f662d62617365c000fe00fb0100f900000166c001ff6f2d24548047be89
+        """)
+
+    /// The same server under allkeys-lru: f = 1 with an idle time.
+    static let redis70Idle = bytes(
+        """
+        524544495330303130fa0972656469732d76657206372e302e3135fa0a72656469732d62697473c040fa056374696d65c23a4e016bfa087573
+        65642d6d656dc278d60f00fa08616f662d62617365c000fe00fb0100f801000166c001ffd7e71b95cb45cbc4
+        """)
+
+    /// The same server with a list in it.
+    static let redis70List = bytes(
+        """
+        524544495330303130fa0972656469732d76657206372e302e3135fa0a72656469732d62697473c040fa056374696d65c23a4e016bfa087573
+        65642d6d656dc268371000fa08616f662d62617365c000fe00fb0100f80012016c01020a0a0000000100816102ffff107d0c3a23c2a60f
+        """)
+
+    /// The same server with a function library and no key.
+    static let redis70Function = bytes(
+        """
+        524544495330303130fa0972656469732d76657206372e302e3135fa0a72656469732d62697473c040fa056374696d65c23a4e016bfa087573
+        65642d6d656dc2e0981000fa08616f662d62617365c000f5404623216c7561206e616d653d6d796c69620a72656469732e7265676973746572
+        5f66756e6374696f6e282766272c2066756e6374696f6e28292072657475726e203120656e6429ffc2cbb5c4986894ae
+        """)
+
+    /// valkey-server 9.1.2: k = v with an expiry.
+    static let valkey91 = bytes(
+        """
+        56414c4b4559303830fa0a76616c6b65792d76657205392e312e32fa0a72656469732d62697473c040fa056374696d65c23a4e016bfa087573
+        65642d6d656dc240b80e00fa08616f662d62617365c000fe00fb0101fc587d9045b901000000016b0176fffd0b5eab774074c5
+        """)
+
+    static let all = [redis70, redis70Frequency, redis70Idle, redis70List, redis70Function, valkey91]
+
+    static func bytes(_ hexadecimal: String) -> [UInt8] {
+        let digits = hexadecimal.compactMap(\.hexDigitValue)
+        return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+    }
+}
