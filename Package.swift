@@ -77,6 +77,7 @@ let package = Package(
             ]),
 
         tests("MartletBaseTests", of: ["MartletBase"]),
+        tests("MartletToolTests", of: ["martlet", "MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
         tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
