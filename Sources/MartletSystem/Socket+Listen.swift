@@ -1,3 +1,4 @@
+import CMartletSystem
 import Glibc
 
 extension Socket {

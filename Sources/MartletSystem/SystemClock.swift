@@ -1,3 +1,4 @@
+import CMartletSystem
 import Glibc
 
 /// Readings of the kernel's clocks. About 20 ns each: read once per loop turn, not per command.
