@@ -51,7 +51,7 @@ package enum FileIO {
 
     /// - Returns: the descriptor of the new file, on which `beforeRename` may have taken a lock.
     static func writeReplacement(
-        of path: String, _ content: UnsafeRawBufferPointer, _ permissions: UInt32,
+        of path: String, _ content: UnsafeRawBufferPointer, _ permissions: UInt32, syncsDirectory: Bool = true,
         beforeRename: (Int32) throws(SystemError) -> Void = { _ in }
     ) throws(SystemError) -> Int32 {
         // The pid keeps two processes apart that work in one directory, the descriptor's reuse two threads of ours.
@@ -59,6 +59,7 @@ package enum FileIO {
         let file = try open(temporary, O_WRONLY | O_CREAT | O_EXCL, permissions)
         do throws(SystemError) {
             try writeAll(file, content)
+            // Always: a rename that reaches the disk before the data would leave an empty file after a power cut.
             guard uninterrupted({ fsync(file) }).result == 0 else { throw .last("fsync") }
             try beforeRename(file)
             guard Glibc.rename(temporary, path) == 0 else { throw .last("rename") }
@@ -68,7 +69,7 @@ package enum FileIO {
             throw error
         }
         do throws(SystemError) {
-            try syncDirectory(of: path)
+            if syncsDirectory { try syncDirectory(of: path) }
         } catch {
             close(file)
             throw error

@@ -3,8 +3,8 @@ import Glibc
 
 // A file that belongs to one process at a time (nodes.conf).
 //
-// Problem: flock(2) locks an inode, and an atomic replacement gives the name a new inode, so a lock taken once protects
-// nothing after the first save (Redis 7.0 has this hole).
+// Problem: flock(2) locks an inode, and an atomic replacement gives the name a new inode, so a lock taken once would
+// protect nothing after the first save. (Redis 7.0 therefore writes in place, and a crash can leave half a file.)
 //
 // Idea: the lock moves with the name.
 // 1. `acquire` opens, locks, and then checks that the name still leads to the locked inode; if the owner replaced
@@ -53,19 +53,24 @@ package struct LockedFile: ~Copyable {
         try FileIO.read(path, bytesMax: bytesMax)
     }
 
-    /// Replaces the content; it is on the disk when this returns. On failure the old content and lock stay.
-    package mutating func replace(with content: UnsafeRawBufferPointer) throws(SystemError) {
-        let replacement = try FileIO.writeReplacement(of: path, content, 0o644) { file throws(SystemError) in
+    /// Replaces the content. On failure the old content and lock stay.
+    ///
+    /// - Parameter syncs: the replacement survives a power cut from here on. Without it the old content may come back,
+    ///   but never a mixture.
+    package mutating func replace(with content: UnsafeRawBufferPointer, syncs: Bool = true) throws(SystemError) {
+        let replacement = try FileIO.writeReplacement(of: path, content, 0o644, syncsDirectory: syncs) {
+            file throws(SystemError) in
             guard flock(file, LOCK_EX | LOCK_NB) == 0 else { throw .last("flock") }
         }
         close(file)
         file = replacement
     }
 
-    package mutating func replace(with text: String) throws(SystemError) {
-        let bytes = Array(text.utf8)
+    package mutating func replace(with bytes: [UInt8], syncs: Bool = true) throws(SystemError) {
         let outcome: Result<Void, SystemError> = bytes.withUnsafeBytes { bytes in
-            do throws(SystemError) { return .success(try replace(with: bytes)) } catch { return .failure(error) }
+            do throws(SystemError) { return .success(try replace(with: bytes, syncs: syncs)) } catch {
+                return .failure(error)
+            }
         }
         try outcome.get()
     }

@@ -74,7 +74,7 @@ func withTemporaryDirectory(_ body: (String) throws -> Void) throws {
                 var owner = try LockedFile(acquiring: path)
                 #expect(throws: LockedFile.Refusal.inUse) { _ = try LockedFile(acquiring: path) }
                 for round in 0..<3 {
-                    try owner.replace(with: "round \(round)")
+                    try owner.replace(with: Array("round \(round)".utf8), syncs: round == 1)
                     #expect(throws: LockedFile.Refusal.inUse) { _ = try LockedFile(acquiring: path) }
                 }
                 #expect(try owner.read() == Array("round 2".utf8))
@@ -98,7 +98,7 @@ func withTemporaryDirectory(_ body: (String) throws -> Void) throws {
                         if owners.value.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue != 1 {
                             violations.value.wrappingAdd(1, ordering: .relaxed)
                         }
-                        try file.replace(with: "mine")
+                        try file.replace(with: Array("mine".utf8))
                         owners.value.wrappingSubtract(1, ordering: .sequentiallyConsistent)
                     } catch {}
                 }
