@@ -10,8 +10,8 @@ let settings: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
-func layer(_ name: String, imports: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: imports, swiftSettings: settings)
+func layer(_ name: String, imports: [Target.Dependency] = [], links: [LinkerSetting] = []) -> Target {
+    .target(name: name, dependencies: imports, swiftSettings: settings, linkerSettings: links)
 }
 
 func program(_ name: String, imports: [Target.Dependency]) -> Target {
@@ -21,6 +21,12 @@ func program(_ name: String, imports: [Target.Dependency]) -> Target {
 func tests(_ name: String, of imports: [Target.Dependency]) -> Target {
     .testTarget(name: name, dependencies: imports, swiftSettings: settings)
 }
+
+// `make` names an object file with all of jemalloc in it, so that an installed program needs no libjemalloc. Not the
+// archive: a static Swift runtime hides the symbols of archives, glibc would go on using its own malloc, and one of the
+// two would free what the other allocated.
+let jemalloc: [LinkerSetting] =
+    Context.environment["MARTLET_JEMALLOC_OBJECT"].map { [.unsafeFlags([$0])] } ?? [.linkedLibrary("jemalloc")]
 
 let package = Package(
     name: "martlet",
@@ -36,13 +42,13 @@ let package = Package(
     targets: [
         // Shims over system headers and libraries: no logic in C.
         .target(name: "CMartletSystem"),
-        .systemLibrary(name: "CJemalloc", pkgConfig: "jemalloc", providers: [.apt(["libjemalloc-dev"])]),
+        .systemLibrary(name: "CJemalloc", providers: [.apt(["libjemalloc-dev"])]),
 
         // No I/O below this line except in MartletSystem.
         layer("MartletBase"),
         layer("MartletSystem", imports: ["MartletBase", "CMartletSystem"]),
         layer("MartletRESP", imports: ["MartletBase"]),
-        layer("MartletKeyspace", imports: ["MartletBase", "CJemalloc"]),
+        layer("MartletKeyspace", imports: ["MartletBase", "CJemalloc"], links: jemalloc),
         layer("MartletPersistence", imports: ["MartletBase", "MartletRESP", "MartletKeyspace"]),
         layer("MartletReplication", imports: ["MartletBase", "MartletRESP"]),
         layer("MartletCluster", imports: ["MartletBase"]),
