@@ -1,0 +1,143 @@
+"""Servers to measure: started with persistence off, on a free loopback port, and ended by pid."""
+
+import os
+import platform
+import random
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+
+
+class MeasuredServer:
+    """One process; `command` may put an instrument (valgrind) in front of it."""
+
+    def __init__(self, name, program, arguments=(), command=()):
+        self.name = name
+        self.program = program
+        self.folder = tempfile.mkdtemp(prefix="benchmark-")
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [*command, program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+             "--dir", self.folder, "--logfile", "log.txt", *arguments],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=self.folder)
+        deadline = time.monotonic() + (60 if command else 10)
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                    probe.sendall(b"PING\r\n")
+                    if probe.recv(100).startswith(b"+PONG"):
+                        break
+            except OSError:
+                pass
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{name} does not start: {program}")
+            time.sleep(0.05)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self, seconds=60):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cpu_ticks(self):
+        """(user, system) clock ticks of all threads so far, from /proc/PID/stat."""
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            fields = file.read().rsplit(") ", 1)[1].split()
+        return int(fields[11]), int(fields[12])
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def call(self, *arguments):
+        """One command, one simple reply (status, number or bulk), as bytes."""
+        data = b"*%d\r\n" % len(arguments)
+        for argument in arguments:
+            text = str(argument).encode()
+            data += b"$%d\r\n%s\r\n" % (len(text), text)
+        with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
+            connection.sendall(data)
+            reply = b""
+            while not reply.endswith(b"\r\n") or (reply[:1] == b"$" and len(reply) < bulk_length(reply)):
+                piece = connection.recv(1 << 16)
+                if not piece:
+                    break
+                reply += piece
+        return reply
+
+    def info(self, section):
+        fields = {}
+        for line in self.call("INFO", section).decode(errors="replace").splitlines():
+            if ":" in line:
+                key, value = line.split(":", 1)
+                fields[key] = value
+        return fields
+
+    def version(self):
+        fields = self.info("server")
+        for field, name in (("martlet_version", "martlet"), ("valkey_version", "valkey"), ("redis_version", "redis")):
+            if field in fields:
+                return f"{name} {fields[field]}"
+        return "unknown"
+
+
+def bulk_length(reply):
+    end = reply.find(b"\r\n")
+    return end + 4 + int(reply[1:end]) if end > 0 else 1 << 60
+
+
+def free_port():
+    while True:
+        port = random.randint(11000, 20999)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def machine():
+    """Cores and CPU model, so that a number can be read later."""
+    model = platform.machine()
+    with open("/proc/cpuinfo") as file:
+        match = re.search(r"model name\s*:\s*(.*)", file.read())
+    if match:
+        model = match.group(1)
+    return f"{os.cpu_count()} cores, {model}"
+
+
+def default_martlet():
+    return os.path.join(ROOT, ".build", "release", "martlet-server")
+
+
+def present_servers(choices):
+    """[(name, path)] of those that can be run; a choice is name=path or a path."""
+    found = []
+    for choice in choices:
+        name, separator, path = choice.partition("=")
+        if not separator:
+            name, path = os.path.basename(choice).replace("-server", ""), choice
+        program = shutil.which(path)
+        if program:
+            found.append((name, os.path.abspath(program)))
+        else:
+            print(f"note: no {path}, left out")
+    return found
