@@ -87,5 +87,6 @@ let package = Package(
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
         tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
+        tests("MartletServerTests", of: ["MartletServer", "MartletBase", "MartletRESP"]),
     ]
 )

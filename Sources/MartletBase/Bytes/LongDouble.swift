@@ -3,9 +3,9 @@
 // has not; a Double stands in, and results may differ from Redis in the last of 17 decimals.
 
 #if arch(x86_64) || arch(i386)
-package typealias LongDouble = Float80
+    package typealias LongDouble = Float80
 #else
-package typealias LongDouble = Double
+    package typealias LongDouble = Double
 #endif
 
 /// Room for ``formatHuman(_:to:)``: 4933 digits before the point, a sign, the point and 17 decimals.

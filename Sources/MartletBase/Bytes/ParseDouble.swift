@@ -24,9 +24,9 @@ package func parseDouble(_ bytes: UnsafeRawBufferPointer) -> Double? {
 package func parseLongDouble(_ bytes: UnsafeRawBufferPointer) -> LongDouble? {
     guard bytes.count <= longDoubleTextBytesMax, let number = NumberText(bytes) else { return nil }
     #if arch(x86_64) || arch(i386)
-    if let fast: LongDouble = number.fastValue(mantissaMax: .max, exponentMax: 27) { return fast }
+        if let fast: LongDouble = number.fastValue(mantissaMax: .max, exponentMax: 27) { return fast }
     #else
-    if let fast: LongDouble = number.fastValue(mantissaMax: 1 << 53, exponentMax: 22) { return fast }
+        if let fast: LongDouble = number.fastValue(mantissaMax: 1 << 53, exponentMax: 22) { return fast }
     #endif
     guard let value = LongDouble(String(decoding: bytes, as: UTF8.self)) else { return nil }
     return number.accepts(value) ? value : nil

@@ -5,7 +5,8 @@ import MartletBase
 // the directive is supported (nothing said: it is).
 
 extension Directive {
-    package static let all: [Directive] = network + process + keyspace + observation + persistence + replication
+    package static let all: [Directive] =
+        network + process + keyspace + observation + persistence + replication
         + cluster + tls + tuning
 
     /// By name and by alias, in lower case.
@@ -37,11 +38,13 @@ extension Directive {
         integer("tcp-backlog", \.tcpBacklog, 0...int32Max, flags: [.immutable]),
         integer("tcp-keepalive", \.tcpKeepAliveSeconds, 0...int32Max),
         text("unixsocket", \.unixSocketPath, flags: [.immutable]),
-        integer("unixsocketperm", \.unixSocketPermissions, 0...0o777, unit: .octal, unsigned: true, flags: [.immutable]),
+        integer(
+            "unixsocketperm", \.unixSocketPermissions, 0...0o777, unit: .octal, unsigned: true, flags: [.immutable]),
         integer("timeout", \.clientTimeoutSeconds, 0...int32Max),
         integer("maxclients", \.maxClients, 1...uint32Max, unsigned: true),
         bool("protected-mode", \.isProtectedMode),
-        integer("client-query-buffer-limit", \.clientQueryBufferLimit, (1 << 20)...int64Max, unit: .memory, unsigned: true),
+        integer(
+            "client-query-buffer-limit", \.clientQueryBufferLimit, (1 << 20)...int64Max, unit: .memory, unsigned: true),
         integer("proto-max-bulk-len", \.protoMaxBulkLength, (1 << 20)...int64Max, unit: .memory),
         special("client-output-buffer-limit", .clientOutputBufferLimit, flags: [.multiArgument]),
         integer("maxmemory-clients", \.maxMemoryClients, -100...int64Max, unit: .memoryOrPercent, support: .later),
@@ -56,7 +59,10 @@ extension Directive {
         text("pidfile", \.pidFilePath, flags: [.immutable]),
         choice(
             "loglevel", \.logLevel,
-            [("debug", .debug), ("verbose", .verbose), ("notice", .notice), ("warning", .warning), ("nothing", .nothing)]),
+            [
+                ("debug", .debug), ("verbose", .verbose), ("notice", .notice), ("warning", .warning),
+                ("nothing", .nothing),
+            ]),
         text("logfile", \.logFilePath, flags: [.immutable], isAbsentWhenEmpty: false),
         bool("syslog-enabled", \.isSyslogEnabled, flags: [.immutable]),
         text("syslog-ident", \.syslogIdentity, flags: [.immutable], isAbsentWhenEmpty: false),
@@ -156,7 +162,9 @@ extension Directive {
         bool("rdb-save-incremental-fsync", default: true, support: .noEffect),
         integer("rdb-key-save-delay", default: 0, int32Min...int32Max, flags: [.hidden], support: .noEffect),
         integer("key-load-delay", default: 0, int32Min...int32Max, flags: [.hidden], support: .noEffect),
-        integer("loading-process-events-interval-bytes", default: 2 << 20, 1024...int32Max, flags: [.hidden], support: .noEffect),
+        integer(
+            "loading-process-events-interval-bytes", default: 2 << 20, 1024...int32Max, flags: [.hidden],
+            support: .noEffect),
         bool("stop-writes-on-bgsave-error", \.stopsWritesOnSaveError),
         bool("appendonly", \.isAppendOnly, flags: [.denyLoading], support: .later),
         text("appendfilename", \.appendFileName, flags: [.immutable], isAbsentWhenEmpty: false) {
@@ -166,7 +174,8 @@ extension Directive {
         },
         text("appenddirname", \.appendDirectoryName, flags: [.immutable], isAbsentWhenEmpty: false) {
             $0.isEmpty
-                ? "appenddirname can't be empty" : isFileName($0) ? nil : "appenddirname can't be a path, just a dirname"
+                ? "appenddirname can't be empty"
+                : isFileName($0) ? nil : "appenddirname can't be a path, just a dirname"
         },
         choice("appendfsync", \.appendFsync),
         bool("no-appendfsync-on-rewrite", default: false, support: .noEffect),
@@ -203,7 +212,9 @@ extension Directive {
         integer("replica-announce-port", alias: "slave-announce-port", \.replicaAnnouncePort, 0...65535),
         integer("min-replicas-to-write", alias: "min-slaves-to-write", \.minReplicasToWrite, 0...int32Max),
         integer("min-replicas-max-lag", alias: "min-slaves-max-lag", \.minReplicasMaxLagSeconds, 0...int32Max),
-        choice("propagation-error-behavior", default: "ignore", ["ignore", "panic", "panic-on-replicas"], support: .noEffect),
+        choice(
+            "propagation-error-behavior", default: "ignore", ["ignore", "panic", "panic-on-replicas"],
+            support: .noEffect),
     ]
 
     private static let cluster: [Directive] = [
@@ -276,7 +287,9 @@ extension Directive {
         bool("activerehashing", default: true, support: .noEffect),
         bool("jemalloc-bg-thread", default: true, support: .noEffect),
         bool("activedefrag", default: false, support: .noEffect),
-        integer("active-defrag-ignore-bytes", default: 100 << 20, 1...int64Max, unit: .memory, unsigned: true, support: .noEffect),
+        integer(
+            "active-defrag-ignore-bytes", default: 100 << 20, 1...int64Max, unit: .memory, unsigned: true,
+            support: .noEffect),
         integer("active-defrag-cycle-min", default: 1, 1...99, support: .noEffect),
         integer("active-defrag-cycle-max", default: 25, 1...99, support: .noEffect),
         integer("active-defrag-threshold-lower", default: 10, 0...1000, support: .noEffect),

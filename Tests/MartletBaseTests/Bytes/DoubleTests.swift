@@ -97,22 +97,23 @@ import Testing
     }
 
     #if arch(x86_64)
-    @Test("Long doubles of every size are written as printf writes them, less trailing zeros")
-    func humanRandom() {
-        let seed: UInt64 = 80
-        var random = PRNG(seed: seed)
-        for round in 0..<5_000 {
-            let exponent = round % 10 == 0 ? random.below(32_000) - 16_000 : random.below(200) - 100
-            let significand = Float80(random.next() >> UInt64(random.below(64)))
-            let value = Float80(sign: random.next() & 1 == 0 ? .plus : .minus, exponent: exponent, significand: significand)
-            guard value.isFinite else { continue }
-            var expected = printf("%.17Lf", value)
-            while expected.hasSuffix("0") { expected.removeLast() }
-            if expected.hasSuffix(".") { expected.removeLast() }
-            if expected == "-0" { expected = "0" }
-            #expect(human(value) == expected, "seed \(seed)")
+        @Test("Long doubles of every size are written as printf writes them, less trailing zeros")
+        func humanRandom() {
+            let seed: UInt64 = 80
+            var random = PRNG(seed: seed)
+            for round in 0..<5_000 {
+                let exponent = round % 10 == 0 ? random.below(32_000) - 16_000 : random.below(200) - 100
+                let significand = Float80(random.next() >> UInt64(random.below(64)))
+                let value = Float80(
+                    sign: random.next() & 1 == 0 ? .plus : .minus, exponent: exponent, significand: significand)
+                guard value.isFinite else { continue }
+                var expected = printf("%.17Lf", value)
+                while expected.hasSuffix("0") { expected.removeLast() }
+                if expected.hasSuffix(".") { expected.removeLast() }
+                if expected == "-0" { expected = "0" }
+                #expect(human(value) == expected, "seed \(seed)")
+            }
         }
-    }
     #endif
 
     @Test(
@@ -127,7 +128,7 @@ import Testing
         #expect(parsed(text) == strtod(text, nil))
         #expect(parsed(text)?.sign == strtod(text, nil).sign)
         #if arch(x86_64)
-        #expect(parsedLong(text) == strtold(text, nil))
+            #expect(parsedLong(text) == strtold(text, nil))
         #endif
     }
 
@@ -169,7 +170,7 @@ import Testing
             let isValid = text.filter { $0 == "." }.count <= 1 && expected.isFinite
             if isValid, expected != 0 { #expect(parsed(text) == expected, "seed \(seed)") }
             #if arch(x86_64)
-            if isValid { #expect(parsedLong(text) == strtold(text, nil), "seed \(seed)") }
+                if isValid { #expect(parsedLong(text) == strtold(text, nil), "seed \(seed)") }
             #endif
         }
     }

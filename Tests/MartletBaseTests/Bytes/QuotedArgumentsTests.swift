@@ -18,9 +18,11 @@ import Testing
         #expect(words(line) == expected)
     }
 
-    @Test("Unbalanced quotes, and text after a closing quote, are refused", arguments: [
-        "\"", "'", "a \"b", "a 'b", "\"a\"b", "'a'b", "\"a\\", "\"a\\\"", "'a\\'", "\"a\"\"b\"",
-    ])
+    @Test(
+        "Unbalanced quotes, and text after a closing quote, are refused",
+        arguments: [
+            "\"", "'", "a \"b", "a 'b", "\"a\"b", "'a'b", "\"a\\", "\"a\\\"", "'a\\'", "\"a\"\"b\"",
+        ])
     func unbalanced(line: String) {
         #expect(words(line) == nil)
     }
