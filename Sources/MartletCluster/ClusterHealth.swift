@@ -1,0 +1,60 @@
+// Whether the cluster is up from this node's point of view: cluster_state.
+//
+// It is down while a slot is without a working owner (unless that is allowed) and while fewer than a majority of the
+// primaries with slots can be reached. A primary that comes back is careful: after a restart it waits 2 seconds, after
+// a time in a minority as long as a node time-out (0.5 to 5 seconds), so that news of a failover reaches it before it
+// takes writes that would be lost.
+//
+// Source: `clusterUpdateState` in Redis 7.0 `cluster.c`. Unlike there, a node without a configuration file starts
+// without the wait, since nobody can have failed it over, and the number of voters is counted whenever it is needed.
+
+struct ClusterHealth {
+    /// `CLUSTER_WRITABLE_DELAY`
+    static let restartDelayMilliseconds: Int64 = 2_000
+    /// `CLUSTER_MIN_REJOIN_DELAY`, `CLUSTER_MAX_REJOIN_DELAY`
+    static let rejoinDelayRange: ClosedRange<Int64> = 500...5_000
+
+    var isOK = false
+    /// When this node last found itself in a minority; nil for never.
+    var lastInMinority: Int64?
+}
+
+extension ClusterState {
+    /// Primaries with at least one slot: those who vote.
+    var votingNodeCount: Int { nodes.reduce(0) { $0 + ($1?.isVoting == true ? 1 : 0) } }
+
+    /// Votes, or failure reports, that make a majority.
+    var quorum: Int { votingNodeCount / 2 + 1 }
+
+    /// A node that has just come back may know an old configuration only.
+    var isFreshlyRestarted: Bool {
+        isRestart && now - startedAt < ClusterHealth.restartDelayMilliseconds && now >= startedAt
+    }
+
+    func updateHealth() {
+        if myself.isPrimary, !health.isOK, isFreshlyRestarted { return }
+        var isOK = true
+        if configuration.requiresFullCoverage {
+            let failed = nodes.map { $0?.isFailed ?? true }
+            isOK = owners.allSatisfy { $0 != ClusterView.noNode && !failed[Int($0)] }
+        }
+        let reachable = nodes.reduce(0) { count, node in
+            guard let node, node.isVoting, !node.isFailed, !node.isPossiblyFailed else { return count }
+            return count + 1
+        }
+        if reachable < quorum {
+            isOK = false
+            health.lastInMinority = now
+        }
+        guard isOK != health.isOK else { return }
+        if isOK, myself.isPrimary, let last = health.lastInMinority {
+            let range = ClusterHealth.rejoinDelayRange
+            let delay = min(max(configuration.nodeTimeoutMilliseconds, range.lowerBound), range.upperBound)
+            if now >= last, now - last < delay { return }
+        }
+        log(.notice, "Cluster state changed: \(isOK ? "ok" : "fail")")
+        health.isOK = isOK
+        slotTablesAreStale = true
+        todo.insert(.publishView)
+    }
+}
