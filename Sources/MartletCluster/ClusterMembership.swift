@@ -1,5 +1,7 @@
 // Which nodes there are: adding, renaming, forgetting, and who replicates whom.
 
+import MartletBase
+
 extension ClusterState {
     /// Nodes that are there, in an order that depends on history only.
     var allNodes: [ClusterNode] { nodes.compactMap { $0 } }

@@ -8,6 +8,8 @@
 //
 // Source: `clusterSendPing`, `clusterProcessGossipSection`, `clusterProcessPingExtensions` in Redis 7.0 and Valkey.
 
+import MartletBase
+
 enum Gossip {
     case regular
     /// PFAIL nodes only.

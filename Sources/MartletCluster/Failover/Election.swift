@@ -22,6 +22,8 @@
 // the retry are those of Valkey 9. As there, a voter does not refuse a second vote for the same shard within twice the
 // node time-out: that only delays recovery.
 
+import MartletBase
+
 struct Election {
     /// Valkey 9: `clusterHandleReplicaFailover`.
     static let delayDivisor: Int64 = 30
