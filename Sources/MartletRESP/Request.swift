@@ -93,9 +93,21 @@ package struct Chunk {
     /// Bytes that are done with; what follows is kept for the next turn. Set by the parser, and put back by the server
     /// when a client is parked before its remaining requests ran.
     package var consumed: Int
+    /// Set by the server when no further request of this chunk may run.
+    package var isStopped = false
     /// The client and the connection that the bytes belong to; opaque here.
     package var client: UnsafeMutableRawPointer
     package var connection: UnsafeMutableRawPointer?
+
+    package init(
+        base: UnsafePointer<UInt8>, count: Int, client: UnsafeMutableRawPointer, connection: UnsafeMutableRawPointer?
+    ) {
+        self.base = base
+        self.count = count
+        self.consumed = 0
+        self.client = client
+        self.connection = connection
+    }
 }
 
 /// Everything that was received in one turn of the loop, parsed: commands of many connections in one flat array.

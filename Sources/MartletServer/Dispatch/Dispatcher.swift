@@ -1,0 +1,260 @@
+import MartletBase
+import MartletKeyspace
+import MartletRESP
+
+// The way of a batch through the node.
+//
+// `prepare` runs over freshly parsed requests: it finds each command, hashes its first key and asks for the cache line of
+// the key's bucket, so that by the time of execution most look-ups hit the cache. `execute` then runs the requests in
+// order. The gates of one request are listed in `run`, in Redis' order (server.c, processCommand); in the common case a
+// single test finds that none of them applies.
+
+extension Node {
+    /// Looks up commands and prefetches buckets for the requests from `first` on.
+    package mutating func prepare(_ batch: borrowing RequestBatch, from first: Int) {
+        let requests = batch.requests
+        let arguments = batch.arguments
+        for index in first..<batch.count {
+            let request = requests + index
+            guard request.pointee.argumentCount > 0 else { continue }
+            let argument = arguments + request.pointee.firstArgument
+            let command = commands.index(of: argument.pointee)
+            request.pointee.command = command
+            guard command >= 0 else { continue }
+            let firstKey = Int((commands.hot + command).pointee.firstKey)
+            guard firstKey > 0, firstKey < request.pointee.argumentCount else { continue }
+            let key = (argument + firstKey).pointee
+            let hash = sipHash13(key, seed: keyspace.seed)
+            request.pointee.keyHash = hash
+            if isClustered { request.pointee.slot = HashSlot.of(key).rawValue }
+            let client = batch.chunks[request.pointee.chunk].client.assumingMemoryBound(to: Client.self)
+            keyspace.prefetchBucket(
+                database: client.pointee.database, hash: hash, table: Int(request.pointee.slot))
+        }
+    }
+
+    /// Runs every request of the batch. A chunk whose client was parked or closed keeps the rest of its bytes.
+    package mutating func execute(_ batch: borrowing RequestBatch) {
+        let requests = batch.requests
+        let chunks = batch.chunks
+        var index = 0
+        let count = batch.count
+        while index < count {
+            let parsed = requests + index
+            index &+= 1
+            let chunk = chunks + parsed.pointee.chunk
+            if chunk.pointee.isStopped { continue }
+            let client = chunk.pointee.client.assumingMemoryBound(to: Client.self)
+            guard parsed.pointee.error == .none else {
+                refuse(parsed.pointee, client)
+                chunk.pointee.isStopped = true
+                continue
+            }
+            let request = Request(
+                arguments: batch.arguments + parsed.pointee.firstArgument, count: parsed.pointee.argumentCount,
+                keyHash: parsed.pointee.keyHash, slot: parsed.pointee.slot)
+            let isDone = run(request, command: parsed.pointee.command, client)
+            if client.pointee.isParked || client.pointee.isClosing {
+                chunk.pointee.isStopped = true
+                chunk.pointee.consumed = isDone ? parsed.pointee.end : parsed.pointee.start
+            }
+        }
+    }
+
+    /// One request through all gates. - Returns: false if it has to run again when the client is no longer parked.
+    @inline(__always)
+    private mutating func run(_ request: Request, command index: Int, _ client: ClientPointer) -> Bool {
+        guard index >= 0 else {
+            reject(unknownCommand(request), client)
+            return true
+        }
+        let command = commands.hot + index
+        client.pointee.lastInteraction = time.unixMilliseconds
+        client.pointee.lastCommand = index
+        if command.pointee.isContainer { return runContainer(request, command: index, client) }
+        return run(request, command, index: index, client)
+    }
+
+    @inline(never)
+    private mutating func runContainer(_ request: Request, command index: Int, _ client: ClientPointer) -> Bool {
+        guard request.count > 1 else {
+            // A container that also works alone (COMMAND) has a handler of its own.
+            if commands.hot[index].node != nil { return run(request, commands.hot + index, index: index, client) }
+            reject(.wrongArgumentCount(commands.fullNames[index]), client)
+            commandStatistics[index].rejectedCalls += 1
+            return true
+        }
+        guard let subcommand = commands.subcommandIndex(of: request[1], container: index) else {
+            let name = commands.fullNames[index]
+            reject(.unknownSubcommand(String(bytes: request[1]), of: name.uppercased()), client)
+            return true
+        }
+        var request = request
+        let hot = commands.hot + subcommand
+        client.pointee.lastCommand = subcommand
+        if hot.pointee.firstKey > 0, Int(hot.pointee.firstKey) < request.count {
+            let key = request[Int(hot.pointee.firstKey)]
+            request.keyHash = keyspace.hash(key)
+            if isClustered { request.slot = HashSlot.of(key).rawValue }
+        }
+        return run(request, hot, index: subcommand, client)
+    }
+
+    @inline(__always)
+    private mutating func run(
+        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
+    ) -> Bool {
+        let arity = Int(command.pointee.arity)
+        if arity > 0 ? request.count != arity : request.count < -arity {
+            reject(.wrongArgumentCount(commands.fullNames[index]), client)
+            commandStatistics[index].rejectedCalls += 1
+            return true
+        }
+        if !gates.isEmpty || !client.pointee.flags.isDisjoint(with: .unusual)
+            || !client.pointee.flags.contains(.authenticated)
+        {
+            switch pass(request, command, client) {
+            case .open: break
+            case .refused(let error):
+                reject(error, client)
+                commandStatistics[index].rejectedCalls += 1
+                return true
+            case .wait: return false
+            }
+            return runUnusual(request, command, index: index, client)
+        }
+        call(request, command, index: index, client)
+        return true
+    }
+
+    /// Runs the handler and propagates what it changed.
+    @inline(__always)
+    private mutating func call(
+        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
+    ) {
+        let changesBefore = keyspace.changes
+        statistics.commandsProcessed &+= 1
+        (commandStatistics + index).pointee.calls &+= 1
+        keyspace.selected = client.pointee.database
+        do throws(ReplyError) {
+            if let handler = command.pointee.data {
+                try handler(request, &keyspace, &client.pointee.reply)
+            } else if let handler = command.pointee.node {
+                try handler(request, &self, client)
+            }
+        } catch {
+            fail(error, index: index, client)
+        }
+        if keyspace.propagation.isOn { propagate(request, changed: keyspace.changes != changesBefore, client) }
+    }
+
+    // MARK: Gates
+
+    private enum Passage {
+        case open
+        case refused(ReplyError)
+        case wait
+    }
+
+    /// The gates, in the order in which Redis checks them.
+    @inline(never)
+    private mutating func pass(
+        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, _ client: ClientPointer
+    ) -> Passage {
+        let flags = command.pointee.flags
+        if !client.pointee.isAuthenticated, !flags.contains(.noAuth) {
+            return .refused(.text("NOAUTH Authentication required."))
+        }
+        return .open
+    }
+
+    /// A command of a client whose replies are not simply sent, or that asked for special treatment.
+    @inline(never)
+    private mutating func runUnusual(
+        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
+    ) -> Bool {
+        let replyStart = client.pointee.reply.count
+        let hadAsking = client.pointee.flags.contains(.asking)
+        keyspace.recordsAccess = !client.pointee.flags.contains(.noTouch)
+        call(request, command, index: index, client)
+        keyspace.recordsAccess = true
+        if hadAsking { client.pointee.flags.remove(.asking) }
+        let flags = client.pointee.flags
+        if flags.contains(.silent) || flags.contains(.replyOff) || flags.contains(.replySkip) {
+            client.pointee.reply.truncate(to: min(replyStart, client.pointee.reply.count))
+        }
+        // CLIENT REPLY SKIP silences the command after it.
+        client.pointee.flags.remove(.replySkip)
+        if flags.contains(.replySkipNext) {
+            client.pointee.flags.remove(.replySkipNext)
+            client.pointee.flags.insert(.replySkip)
+        }
+        return true
+    }
+
+    // MARK: Errors
+
+    @inline(never)
+    private mutating func fail(_ error: ReplyError, index: Int, _ client: ClientPointer) {
+        commandStatistics[index].failedCalls += 1
+        count(error)
+        client.pointee.reply.error(error)
+    }
+
+    /// An error before execution.
+    @inline(never)
+    private mutating func reject(_ error: ReplyError, _ client: ClientPointer) {
+        count(error)
+        if client.pointee.flags.isDisjoint(with: [.silent, .replyOff, .replySkip]) {
+            client.pointee.reply.error(error)
+        }
+        client.pointee.flags.remove(.replySkip)
+    }
+
+    private mutating func count(_ error: ReplyError) {
+        statistics.errorReplies += 1
+        let prefix = String(error.string.prefix { $0 != " " })
+        // A bound on what hostile scripts could fill memory with. (ERROR_STATS_NUMBER)
+        if statistics.errorsByPrefix.count < 128 || statistics.errorsByPrefix[prefix] != nil {
+            statistics.errorsByPrefix[prefix, default: 0] += 1
+        }
+    }
+
+    /// A protocol error: the client is told and closed.
+    private mutating func refuse(_ parsed: ParsedRequest, _ client: ClientPointer) {
+        let text: String
+        switch parsed.error {
+        case .none: return
+        case .invalidMultibulkLength: text = "invalid multibulk length"
+        case .invalidBulkLength: text = "invalid bulk length"
+        case .expectedDollar:
+            text = "expected '$', got '\(Character(Unicode.Scalar(parsed.errorByte)))'"
+        case .unbalancedQuotes: text = "unbalanced quotes in request"
+        case .tooBigInlineRequest: text = "too big inline request"
+        case .tooBigMultibulkCount: text = "too big mbulk count string"
+        case .tooBigBulkCount: text = "too big bulk count string"
+        case .unauthenticatedMultibulkLength: text = "unauthenticated multibulk length"
+        case .unauthenticatedBulkLength: text = "unauthenticated bulk length"
+        }
+        reject(.message("ERR Protocol error: \(text)"), client)
+        client.pointee.flags.insert(.closeAfterReply)
+    }
+
+    /// (rejectCommandFormat, 128 bytes of arguments)
+    private func unknownCommand(_ request: Request) -> ReplyError {
+        var text = ""
+        for index in 1..<max(request.count, 1) where text.utf8.count < 128 {
+            let left = 128 - text.utf8.count
+            text += "'" + String(bytes: UnsafeRawBufferPointer(rebasing: request[index].prefix(left))) + "' "
+        }
+        let name = String(bytes: UnsafeRawBufferPointer(rebasing: request[0].prefix(128)))
+        return .message("ERR unknown command '\(name)', with args beginning with: \(text)")
+    }
+
+    // MARK: Propagation
+
+    @inline(never)
+    private mutating func propagate(_ request: Request, changed: Bool, _ client: ClientPointer) {
+        keyspace.propagation.removeAll()
+    }
+}
