@@ -36,6 +36,13 @@ package struct ReplyBuffer: ~Copyable {
         }
     }
 
+    /// Drops bytes that were sent. - Complexity: O(bytes left)
+    package mutating func removePrefix(_ sent: Int) {
+        precondition(sent <= count)
+        UnsafeMutableRawPointer(base).copyMemory(from: base + sent, byteCount: count - sent)
+        count -= sent
+    }
+
     /// Takes back what was written after an earlier `count`.
     package mutating func truncate(to count: Int) {
         precondition(count <= self.count)

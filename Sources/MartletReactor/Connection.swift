@@ -1,0 +1,82 @@
+import MartletRESP
+import MartletServer
+
+/// Bytes of one connection that could not be executed yet: the tail of a request, or everything behind a request that
+/// parked its client. Empty, and without memory, most of the time.
+struct PendingInput: ~Copyable {
+    private(set) var base: UnsafeMutablePointer<UInt8>?
+    private(set) var count = 0
+    private(set) var capacity = 0
+
+    deinit { base?.deallocate() }
+
+    /// Room behind the last byte.
+    var free: Int { capacity - count }
+    var end: UnsafeMutablePointer<UInt8> { base.unsafelyUnwrapped + count }
+
+    mutating func reserve(_ additional: Int) {
+        guard count + additional > capacity else { return }
+        // Exactly what a long argument needs, so that it is received into its final place; doubling otherwise.
+        resize(to: max(count + additional, min(capacity * 2, count + 1 << 20)))
+    }
+
+    private mutating func resize(to newCapacity: Int) {
+        let new = UnsafeMutablePointer<UInt8>.allocate(capacity: newCapacity)
+        if let base {
+            new.update(from: base, count: count)
+            base.deallocate()
+        }
+        base = new
+        capacity = newCapacity
+    }
+
+    /// Counts bytes that were received behind the last one.
+    mutating func received(_ bytes: Int) { count += bytes }
+
+    mutating func append(_ bytes: UnsafePointer<UInt8>, count added: Int) {
+        reserve(added)
+        end.update(from: bytes, count: added)
+        count += added
+    }
+
+    /// Drops bytes from the front; gives the memory back when nothing is left.
+    mutating func consume(_ bytes: Int) {
+        precondition(bytes <= count)
+        count -= bytes
+        guard let base else { return }
+        if count == 0 {
+            base.deallocate()
+            self.base = nil
+            capacity = 0
+        } else if bytes > 0 {
+            base.update(from: base + bytes, count: count)
+        }
+    }
+}
+
+/// A client's socket, and what is on its way in and out. At a fixed address from accept to the end of the turn in which
+/// it was closed.
+struct Connection: ~Copyable {
+    let fd: Int32
+    let client: ClientPointer
+    var pending = PendingInput()
+    /// Where to go on in a long request that has not arrived completely.
+    var partial: PartialRequest?
+    /// Bytes that the incomplete request needs at least.
+    var missing = 0
+    /// Bytes at the front of the client's reply buffer that were sent.
+    var sent = 0
+    var waitsForWrite = false
+    /// Its bytes are part of the batch that is being filled.
+    var isInBatch = false
+    var isQueuedForWrite = false
+    /// Closed in this turn; events that are still to come are ignored.
+    var isClosed = false
+
+    init(fd: Int32, client: ClientPointer) {
+        self.fd = fd
+        self.client = client
+    }
+}
+
+typealias ConnectionPointer = UnsafeMutablePointer<Connection>
