@@ -40,15 +40,16 @@ package struct Reactor: ~Copyable {
     private static let listenerTokens: UInt64 = 1024
 
     package init(listeners: [Int32], makeNode: (NodeTime) -> Node) throws(SystemError) {
-        poller = try Poller()
+        let poller = try Poller()
+        for (index, listener) in listeners.enumerated() {
+            try poller.add(listener, .readable, token: UInt64(index))
+        }
+        self.poller = poller
         clock = SlewedClock(monotonic: SystemClock.monotonicMicroseconds, wall: SystemClock.wallMicroseconds)
         arena = .allocate(capacity: Self.arenaBytes)
         let monotonic = SystemClock.monotonicMicroseconds
         node = makeNode(NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: monotonic)))
         self.listeners = listeners
-        for (index, listener) in listeners.enumerated() {
-            try poller.add(listener, .readable, token: UInt64(index))
-        }
     }
 
     deinit { arena.deallocate() }
@@ -156,7 +157,7 @@ package struct Reactor: ~Copyable {
         let target = arena + arenaUsed
         let room = min(Self.arenaBytes - arenaUsed, Self.receiveBytesMax)
         switch Socket.receive(connection.pointee.fd, into: target, count: room) {
-        case .bytes(let count):
+        case .transferred(let count):
             arenaUsed += count
             node.statistics.bytesReceived += count
             parse(connection, base: UnsafePointer(target), count: count)
@@ -171,7 +172,7 @@ package struct Reactor: ~Copyable {
         connection.pointee.pending.reserve(max(Self.receiveBytesMin, connection.pointee.missing))
         let room = connection.pointee.pending.free
         switch Socket.receive(connection.pointee.fd, into: connection.pointee.pending.end, count: room) {
-        case .bytes(let count):
+        case .transferred(let count):
             connection.pointee.pending.received(count)
             connection.pointee.missing = max(0, connection.pointee.missing - count)
             node.statistics.bytesReceived += count
@@ -289,7 +290,7 @@ package struct Reactor: ~Copyable {
         if connection.pointee.sent < total {
             let start = client.pointee.reply.base + connection.pointee.sent
             switch Socket.send(connection.pointee.fd, from: start, count: total - connection.pointee.sent) {
-            case .bytes(let count):
+            case .transferred(let count):
                 connection.pointee.sent += count
                 node.statistics.bytesSent += count
             case .wouldBlock: break
