@@ -1,7 +1,6 @@
 """A cluster of real processes: creation, redirections, administration, restarts, and when it must say CLUSTERDOWN."""
 
 import os
-import subprocess
 import time
 
 from harness import (
@@ -240,28 +239,6 @@ def check_forget_and_reset(environment):
                        "ERR I tried hard but I can't forget myself...")
 
 
-def check_create_cluster_tool(environment):
-    """`martlet create-cluster start`, status, use, stop, clean."""
-    tool = environment.options.tool
-    if not tool:
-        raise Skipped("no martlet program given (--tool PATH)")
-    folder = os.path.join(environment.folder, "made")
-    port = environment.ports.next()
-    while not all(environment.ports.is_free(port + n) and environment.ports.is_free(port + n + 10000) for n in range(6)):
-        port = environment.ports.next()
-    common = ["--dir", folder, "--port", str(port)]
-    try:
-        run_tool(tool, "create-cluster", "start", *common, "--nodes", "6", "--replicas", "1")
-        output = environment.cli("--cluster", "check", f"127.0.0.1:{port}")
-        expect("[OK] All 16384 slots covered." in output, output)
-        expect("OK" in environment.cli("-c", "-p", port, "set", "a", "b"), "SET")
-        run_tool(tool, "create-cluster", "status", *common)
-        run_tool(tool, "create-cluster", "start", *common, "--nodes", "6", "--replicas", "1")
-    finally:
-        run_tool(tool, "create-cluster", "stop", *common)
-    run_tool(tool, "create-cluster", "clean", *common)
-
-
 # Helpers
 
 def expect_reply_error(server, arguments, text):
@@ -279,9 +256,3 @@ def refuses(server, key):
         return False
     except ReplyError as error:
         return str(error).startswith("CLUSTERDOWN")
-
-
-def run_tool(*command):
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    expect(result.returncode == 0, f"{' '.join(command)} ended with {result.returncode}: {result.stdout}{result.stderr}")
-    return result.stdout

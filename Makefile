@@ -1,0 +1,99 @@
+# make cluster    build, then boot three primaries and three replicas on 127.0.0.1:7000 to 7005
+# make stop       stop that cluster
+# make test       everything that CI runs
+# make install    programs into $(PREFIX)/bin that need neither Swift nor jemalloc on their host
+# make help       the rest
+#
+# A fresh Debian with a Swift toolchain is enough: missing Debian packages are installed first (with sudo unless root).
+
+PREFIX ?= /usr/local
+CLUSTER_CONFIG ?= cluster-configs/3-primaries-3-replicas.conf
+CLUSTER_DIR ?= run/cluster-7000
+
+SWIFT ?= swift
+BUILD := .build
+RELEASE := $(BUILD)/release
+PROGRAMS := martlet-server martlet
+
+# Swift's runtime linked statically, jemalloc as one object: see Package.swift.
+JEMALLOC_OBJECT := $(CURDIR)/$(BUILD)/jemalloc.o
+RELEASE_BUILD := MARTLET_JEMALLOC_OBJECT=$(JEMALLOC_OBJECT) $(SWIFT) build -c release --static-swift-stdlib
+
+BUILD_PACKAGES := libjemalloc-dev libssl-dev pkg-config binutils redis-tools
+TEST_PACKAGES := $(BUILD_PACKAGES) redis-server redis-tools tcl python3 python3-venv procps
+# What the Swift toolchain itself needs beside it on Debian.
+TOOLCHAIN_PACKAGES := gcc libc6-dev libstdc++-12-dev
+
+.PHONY: help cluster stop status build build-packages test test-packages check-swift unit-tests \
+	integration-tests redis-suite install uninstall format lint clean
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+	@echo "make build | status | unit-tests | integration-tests | redis-suite | format | lint | uninstall | clean"
+
+cluster: build
+	$(RELEASE)/martlet create-cluster start --config $(CLUSTER_CONFIG) --dir $(CLUSTER_DIR)
+	@echo "    stop:     make stop   (or the line above)"
+
+stop:
+	@if [ -x $(RELEASE)/martlet ]; then $(RELEASE)/martlet create-cluster stop --dir $(CLUSTER_DIR); \
+	else echo "Nothing was built here, so no cluster was started from here."; fi
+
+status:
+	$(RELEASE)/martlet create-cluster status --dir $(CLUSTER_DIR)
+
+build: build-packages check-swift $(JEMALLOC_OBJECT)
+	@for program in $(PROGRAMS); do \
+		echo "swift build -c release --product $$program"; \
+		$(RELEASE_BUILD) --product $$program || exit 1; \
+	done
+
+$(JEMALLOC_OBJECT): | build-packages
+	@mkdir -p $(BUILD)
+	ld -r --whole-archive "$$(pkg-config --variable=libdir jemalloc)/libjemalloc_pic.a" -o $@
+
+check-swift:
+	@command -v $(SWIFT) >/dev/null || { echo "No swift in PATH: install Swift 6.2 or later, https://swift.org/install"; exit 1; }
+
+build-packages:
+	@.ci/install-packages $(BUILD_PACKAGES) $(TOOLCHAIN_PACKAGES)
+
+test-packages:
+	@.ci/install-packages $(TEST_PACKAGES) $(TOOLCHAIN_PACKAGES)
+
+# The whole: what .ci/run calls. Each part prints its own counts; the last line adds them up.
+test: test-packages check-swift
+	.ci/test
+
+unit-tests: build-packages check-swift
+	.ci/test unit
+
+integration-tests: test-packages check-swift
+	.ci/test integration
+
+redis-suite: test-packages check-swift
+	.ci/test redis-suite
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/martlet/cluster-configs
+	@for program in $(PROGRAMS); do \
+		echo "install -s $$program $(DESTDIR)$(PREFIX)/bin"; \
+		install -s -m 755 $(RELEASE)/$$program $(DESTDIR)$(PREFIX)/bin/ || exit 1; \
+		if ldd $(DESTDIR)$(PREFIX)/bin/$$program | grep -E 'swift|jemalloc|not found'; then \
+			echo "$$program still needs the libraries above"; exit 1; \
+		fi; \
+	done
+	install -m 644 cluster-configs/*.conf $(DESTDIR)$(PREFIX)/share/martlet/cluster-configs/
+
+uninstall:
+	cd $(DESTDIR)$(PREFIX)/bin && rm -f $(PROGRAMS)
+	rm -rf $(DESTDIR)$(PREFIX)/share/martlet
+
+format:
+	$(SWIFT) format format --in-place --parallel --recursive Sources Tests Package.swift
+
+lint:
+	$(SWIFT) format lint --strict --parallel --recursive Sources Tests Package.swift
+
+clean: stop
+	rm -rf $(BUILD)
