@@ -88,5 +88,6 @@ let package = Package(
         tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
         tests("MartletServerTests", of: ["MartletServer", "MartletBase", "MartletRESP"]),
+        tests("MartletReactorTests", of: ["MartletReactor", "MartletSystem", "MartletCluster", "MartletBase"]),
     ]
 )

@@ -29,6 +29,8 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
     package var isAddressInUse: Bool { code == EADDRINUSE }
     package var isAddressNotAvailable: Bool { code == EADDRNOTAVAIL }
     package var isRefused: Bool { code == ECONNREFUSED }
+    /// The peer tore the connection down, or we wrote after it did.
+    package var isReset: Bool { code == ECONNRESET || code == EPIPE || code == ECONNABORTED }
     package var isMissing: Bool { code == ENOENT }
     package var isTimeout: Bool { code == ETIMEDOUT }
 
