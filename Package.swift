@@ -84,6 +84,7 @@ let package = Package(
 
         tests("MartletBaseTests", of: ["MartletBase"]),
         tests("MartletToolTests", of: ["martlet", "MartletBase"]),
+        tests("MartletToolsTests", of: ["martlet-tools", "MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
         tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),

@@ -1,1 +1,11 @@
-print("under construction")
+import ArgumentParser
+
+/// Tools for developers of Martlet, one subcommand each.
+struct MartletTools: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "martlet-tools",
+        abstract: "Tools for developers of Martlet.",
+        subcommands: [CheckCommand.self, FuzzCommand.self])
+}
+
+MartletTools.main()

@@ -1,0 +1,143 @@
+import MartletBase
+import MartletPersistence
+
+extension FuzzTarget {
+    /// RDB streams of primaries and files, whole and in pieces.
+    static let rdb = FuzzTarget(
+        name: "rdb",
+        summary: "RDB streams and files (RDBDecoder)",
+        corpus: {
+            var plain = RDBEncoder(version: RDBVersion.redis70, compression: false)
+            write(&plain)
+            var compressed = RDBEncoder(version: RDBVersion.redis72, compression: true)
+            write(&compressed)
+            var unchecked = RDBEncoder(version: RDBVersion.redis70, checksum: false)
+            write(&unchecked)
+            var empty = RDBEncoder()
+            empty.appendHeader()
+            empty.appendEnd()
+            return [
+                Array(plain.output.bytes), Array(compressed.output.bytes), Array(unchecked.output.bytes),
+                Array(empty.output.bytes),
+            ]
+        },
+        tokens: [
+            Array("REDIS0011".utf8), Array("REDIS0001".utf8), Array("VALKEY080".utf8), [0xFF], [0xFE, 0x00], [0xFD], [0xFC],
+            [0xFA], [0xF9], [0xF8], [0xF7], [0xF6], [0xF5], [0xF4], [0xF3], [0xFB, 0x01, 0x00], [0xC0], [0xC1], [0xC2],
+            [0xC3], [0x80], [0x81, 0, 0, 0, 0, 0x20, 0, 0, 0], [0xC3, 0x04, 0x41],
+        ],
+        repair: { bytes, _ in
+            guard bytes.count > 9 + 8 else { return }
+            let end = bytes.count - 8
+            let checksum = bytes.withUnsafeBytes { crc64(UnsafeRawBufferPointer(rebasing: $0[..<end])) }
+            for index in 0..<8 { bytes[end + index] = UInt8(truncatingIfNeeded: checksum >> UInt64(8 * index)) }
+        },
+        run: { input, random in
+            let whole = decode([input[...]])
+            let pieces = decode(randomPieces(of: input, &random))
+            if whole != pieces { violated("an RDB stream is the same whole and in pieces") }
+        })
+
+    private static func write(_ encoder: inout RDBEncoder) {
+        encoder.appendHeader()
+        encoder.append(aux: "redis-ver", "7.0.15")
+        encoder.append(aux: "redis-bits", 64)
+        encoder.append(
+            RDBInformation(
+                redisVersion: "7.2.4", createdAtSeconds: 1_700_000_000, usedMemoryBytes: 1_000_000,
+                replication: .init(streamDatabase: 0, id: String(repeating: "a", count: 40), offset: 1234)))
+        encoder.append(selectDatabase: 0)
+        encoder.append(keyCount: 9, expiryCount: 2)
+        for (index, value) in values.enumerated() {
+            let key = Array("key:\(index)".utf8)
+            key.withUnsafeBytes { key in
+                value.withUnsafeBytes { value in
+                    encoder.append(
+                        key: key, .string(value),
+                        expireAtMilliseconds: index % 3 == 0 ? 1_900_000_000_000 : nil)
+                }
+            }
+        }
+        encoder.append(selectDatabase: 3)
+        encoder.appendEnd()
+    }
+
+    private static let values: [[UInt8]] = [
+        [], Array("short".utf8), Array("12".utf8), Array("-32769".utf8), Array("2147483647".utf8),
+        Array("9223372036854775807".utf8), Array(String(repeating: "abc", count: 100).utf8),
+        Array(repeating: 0, count: 900), (0..<200).map { UInt8(truncatingIfNeeded: $0 &* 77) },
+    ]
+
+    /// Everything a stream yielded, as text, and how it ended.
+    private static func decode(_ pieces: [ArraySlice<UInt8>]) -> [String] {
+        var decoder = RDBDecoder()
+        var items: [String] = []
+        do {
+            for piece in pieces {
+                decoder.feed(Array(piece))
+                while let item = try decoder.next() { items.append(describe(item)) }
+            }
+            try decoder.finish()
+        } catch {
+            items.append("\(error)")
+        }
+        return items
+    }
+
+    private static func describe(_ item: RDBItem) -> String {
+        switch item {
+        case .entry(let entry):
+            let value =
+                switch entry.value {
+                case .string(let bytes): "\(bytes.count) \(crc64(bytes))"
+                case .integer(let integer): "\(integer)"
+                }
+            return "\(crc64(entry.key)) \(value) \(entry.expireAtMilliseconds ?? -1) \(entry.idleSeconds ?? 0) "
+                + "\(entry.frequency ?? 0)"
+        case .function(let bytes): return "function \(crc64(bytes))"
+        default: return "\(item)"
+        }
+    }
+
+    /// Payloads of RESTORE: what is accepted is the same when it is dumped and read again.
+    static let dump = FuzzTarget(
+        name: "dump",
+        summary: "payloads of RESTORE and MIGRATE (DumpPayload)",
+        corpus: {
+            values.map { value in
+                var encoder = RDBEncoder()
+                value.withUnsafeBytes { encoder.appendDump(.string($0)) }
+                return Array(encoder.output.bytes)
+            }
+        },
+        tokens: [[0xC0], [0xC1], [0xC2], [0xC3], [0x80], [0x81], [0], [1], [2], [0x0A, 0], [0x0B, 0], [80, 0], [0xC3, 3, 90]],
+        repair: { bytes, random in
+            guard bytes.count >= 10 else { return }
+            let end = bytes.count - 8
+            if random.below(4) != 0 {
+                bytes[end - 2] = 10
+                bytes[end - 1] = 0
+            }
+            let checksum = bytes.withUnsafeBytes { crc64(UnsafeRawBufferPointer(rebasing: $0[..<end])) }
+            for index in 0..<8 { bytes[end + index] = UInt8(truncatingIfNeeded: checksum >> UInt64(8 * index)) }
+        },
+        run: { input, _ in
+            guard let first = restore(input) else { return }
+            var encoder = RDBEncoder()
+            first.withUnsafeBytes { encoder.appendDump(.string($0)) }
+            guard let second = restore(Array(encoder.output.bytes)), second == first else {
+                violated("what RESTORE accepts survives DUMP and RESTORE")
+            }
+        })
+
+    private static func restore(_ payload: [UInt8]) -> [UInt8]? {
+        var scratch = ByteBuffer()
+        return payload.withUnsafeBytes { bytes in
+            switch try? DumpPayload.decode(bytes, scratch: &scratch) {
+            case .string(let value): Array(value)
+            case .integer(let integer): Array("\(integer)".utf8)
+            case nil: nil
+            }
+        }
+    }
+}
