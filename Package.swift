@@ -87,6 +87,7 @@ let package = Package(
         tests("MartletToolsTests", of: ["martlet-tools", "MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
         tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
+        tests("MartletReplicationTests", of: ["MartletReplication", "MartletRESP", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
         tests("MartletServerTests", of: ["MartletServer", "MartletBase", "MartletRESP"]),
         tests("MartletReactorTests", of: ["MartletReactor", "MartletSystem", "MartletCluster", "MartletBase"]),

@@ -74,7 +74,7 @@ package struct LZFCompressor: ~Copyable {
                 UInt32(littleEndian: input.loadUnaligned(fromByteOffset: position &- distance, as: UInt32.self)) &<< 8
                     == sequence
             else {
-                position &+= 1 &+ ((position &- literalStart) &>> 6)
+                position &+= 1 &+ ((position &- literalStart) &>> 5)
                 continue
             }
             let countMax = min(copyCountMax, inputCount &- position)
