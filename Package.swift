@@ -89,7 +89,7 @@ let package = Package(
         tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
         tests("MartletReplicationTests", of: ["MartletReplication", "MartletRESP", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
-        tests("MartletServerTests", of: ["MartletServer", "MartletBase", "MartletRESP"]),
+        tests("MartletServerTests", of: ["MartletServer", "MartletBase", "MartletRESP", "MartletKeyspace"]),
         tests("MartletReactorTests", of: ["MartletReactor", "MartletSystem", "MartletCluster", "MartletBase"]),
     ]
 )

@@ -1,0 +1,140 @@
+import MartletBase
+import MartletKeyspace
+import MartletRESP
+
+@testable import MartletServer
+
+/// A node without sockets: takes commands as text, gives back the bytes that its client would receive.
+///
+///     let node = NodeHarness()
+///     #expect(node("SET key value") == "+OK\r\n")
+///
+/// Time stands still until ``advance(milliseconds:)``.
+final class NodeHarness {
+    var node: Node
+    /// Who sends commands unless a test says otherwise.
+    let client: ClientPointer
+    private var batch = RequestBatch()
+    private var microseconds: Int64
+
+    init(isClustered: Bool = false, databases: Int = 16, startMilliseconds: Int64 = 1_700_000_000_000) {
+        microseconds = startMilliseconds * 1000
+        let time = NodeTime(monotonicMicroseconds: microseconds, unixMicroseconds: microseconds)
+        node = Node(
+            databaseCount: isClustered ? 1 : databases, isClustered: isClustered, seed: HashSeed(k0: 1, k1: 2),
+            runID: String(repeating: "a", count: 40), time: time)
+        client = node.addClient(address: "127.0.0.1:50000", localAddress: "127.0.0.1:6379", fd: 8)
+    }
+
+    deinit { node.invariantsAndRemoveClients() }
+
+    /// Runs one command line, quoted as in redis-cli.
+    @discardableResult
+    func callAsFunction(_ line: String, as other: ClientPointer? = nil) -> String {
+        guard let words = splitArguments(Array(line.utf8)) else { preconditionFailure("unbalanced quotes: \(line)") }
+        return String(decoding: send(words, as: other), as: UTF8.self)
+    }
+
+    /// Runs one command.
+    @discardableResult
+    func send(_ arguments: [[UInt8]], as other: ClientPointer? = nil) -> [UInt8] {
+        receive(RequestEncoder.encode(arguments), as: other)
+    }
+
+    /// Runs whatever the bytes hold, as if they had arrived at once.
+    func receive(_ bytes: [UInt8], as other: ClientPointer? = nil) -> [UInt8] {
+        let client = other ?? client
+        return bytes.withUnsafeBufferPointer { bytes in
+            let chunk = batch.append(
+                Chunk(
+                    base: bytes.baseAddress!, count: bytes.count, client: UnsafeMutableRawPointer(client),
+                    connection: nil))
+            var partial: PartialRequest?
+            _ = RequestParser.parse(
+                chunk: chunk, limits: RequestLimits(isAuthenticated: client.pointee.isAuthenticated),
+                partial: &partial, into: &batch)
+            node.prepare(batch, from: 0)
+            node.execute(batch)
+            batch.removeAll()
+            defer { client.pointee.reply.removeAll() }
+            return Array(client.pointee.reply.bytes)
+        }
+    }
+
+    func advance(milliseconds: Int64) {
+        microseconds += milliseconds * 1000
+        node.beginTurn(NodeTime(monotonicMicroseconds: microseconds, unixMicroseconds: microseconds))
+    }
+
+    var nowMilliseconds: Int64 { microseconds / 1000 }
+
+    /// What a data command puts into the log: the commands that it queued, and its own text last unless it was replaced.
+    /// Each as words joined by blanks, behind the number of the database it belongs to: `0 DEL key`.
+    func propagation(of line: String) -> [String] {
+        guard let words = splitArguments(Array(line.utf8)) else { preconditionFailure("unbalanced quotes: \(line)") }
+        return words[0].withUnsafeBytes { name in
+            guard case .data(let handler) = node.commands[node.commands.index(of: name)].handler else {
+                preconditionFailure("no data command: \(line)")
+            }
+            node.keyspace.propagation.isOn = true
+            defer {
+                node.keyspace.propagation.removeAll()
+                node.keyspace.propagation.isOn = false
+            }
+            node.keyspace.selected = client.pointee.database
+            let changes = node.keyspace.changes
+            var failed = false
+            withRequest(words) { request in
+                var reply = ReplyBuffer()
+                var request = request
+                let firstKey = Int(node.commands.hot[node.commands.index(of: name)].firstKey)
+                if firstKey > 0 {
+                    request.keyHash = node.keyspace.hash(request[firstKey])
+                    if node.isClustered { request.slot = HashSlot.of(request[firstKey]).rawValue }
+                }
+                do { try handler(request, &node.keyspace, &reply) } catch { failed = true }
+            }
+            var lines: [String] = []
+            var start = 0
+            for (database, end) in node.keyspace.propagation.commands {
+                lines.append("\(database) " + Self.words(Array(node.keyspace.propagation.bytes[start..<end])))
+                start = end
+            }
+            if !failed, node.keyspace.changes != changes, !node.keyspace.propagation.replacesCommand {
+                lines.append("\(client.pointee.database) \(line)")
+            }
+            return lines
+        }
+    }
+
+    private static func words(_ command: [UInt8]) -> String {
+        var lines = String(decoding: command, as: UTF8.self).split(separator: "\r\n", omittingEmptySubsequences: false)
+        lines.removeLast()
+        return stride(from: 2, to: lines.count, by: 2).map { String(lines[$0]) }.joined(separator: " ")
+    }
+
+    private func withRequest(_ words: [[UInt8]], _ body: (Request) -> Void) {
+        let views = words.map { word in
+            let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, word.count), alignment: 1)
+            copy.copyBytes(from: word)
+            return UnsafeRawBufferPointer(start: copy.baseAddress, count: word.count)
+        }
+        defer { for view in views { view.deallocate() } }
+        var arguments = views
+        arguments.withUnsafeMutableBufferPointer { body(Request(arguments: $0.baseAddress!, count: $0.count)) }
+    }
+}
+
+extension Node {
+    fileprivate mutating func invariantsAndRemoveClients() {
+        keyspace.invariants()
+        for client in clients { remove(client) }
+    }
+}
+
+extension String {
+    /// A bulk string reply.
+    static func bulk(_ text: String) -> String { "$\(text.utf8.count)\r\n\(text)\r\n" }
+    /// An array of bulk strings.
+    static func bulks(_ texts: String...) -> String { "*\(texts.count)\r\n" + texts.map(bulk).joined() }
+}
