@@ -397,6 +397,35 @@ package struct Keyspace: ~Copyable {
         didModify(.copyTo, target)
     }
 
+    /// Deletes every key of a slot; each deletion is propagated. - Complexity: O(keys in the slot)
+    package mutating func deleteAll(slot: HashSlot) {
+        guard isClustered else { return }
+        selected = 0
+        while databases[0].tables[slot.index].count > 0 {
+            var found: [Entry] = []
+            _ = databases[0].tables[slot.index].scan(from: firstPosition(slot)) { found.append($0) }
+            for entry in found {
+                let key = Key(bytes: entry.key, hash: hash(entry.key), table: slot.index)
+                willModify(entry)
+                propagation.append(database: 0, StaticString("DEL").bytes, entry.key)
+                let removed = databases[0].remove(key, seed: seed)
+                didModify(.delete, key)
+                removed?.destroy()
+            }
+        }
+    }
+
+    /// The first position of a slot's table whose bucket is not empty.
+    private func firstPosition(_ slot: HashSlot) -> UInt64 {
+        var position: UInt64 = 0
+        var isEmpty = true
+        while true {
+            let next = databases[0].tables[slot.index].scan(from: position) { _ in isEmpty = false }
+            guard isEmpty, let next else { return position }
+            position = next
+        }
+    }
+
     /// Empties a database. - Returns: its former tables; freed when the last reference goes, on any thread.
     package mutating func flush(database: Int) -> DetachedTables {
         abortWalk()

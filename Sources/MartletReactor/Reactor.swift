@@ -1,4 +1,5 @@
 import MartletBase
+import MartletKeyspace
 import MartletRESP
 import MartletServer
 import MartletSystem
@@ -16,48 +17,93 @@ import MartletSystem
 package struct Reactor: ~Copyable {
     private var node: Node
     private var poller: Poller
+    private let signals: SignalReader
     private var batch = RequestBatch()
     private let arena: UnsafeMutablePointer<UInt8>
     private var arenaUsed = 0
-    private var listeners: [Int32] = []
+    private let listeners: [Listener]
     private var clock: SlewedClock
     /// Connections with replies to send at the end of the turn.
     private var writeQueue: [ConnectionPointer] = []
     private var closed: [ConnectionPointer] = []
     private var resumed: [ConnectionPointer] = []
     private var nextCron: Int64 = 0
+    /// Where the client cron goes on: it looks at a part of the clients each time.
+    private var cronClientIndex = 0
     private var isStopping = false
+    private let worker: BackgroundWorker
 
     /// Bytes received side by side before a batch is executed: about what a core's second-level cache holds.
     private static let arenaBytes = 512 * 1024
     /// One receive: enough for a full pipeline, little enough to be fair.
     private static let receiveBytesMax = 64 * 1024
     private static let receiveBytesMin = 16 * 1024
-    private static let cronPeriodMilliseconds: Int64 = 100
     /// (MAX_ACCEPTS_PER_CALL)
     private static let acceptsPerTurnMax = 1000
-    /// Tokens below this are listeners; others are addresses of connections.
-    private static let listenerTokens: UInt64 = 1024
+    /// Tokens below this are listeners and the like; others are addresses of connections.
+    private static let connectionTokensMin: UInt64 = 1024
+    private static let signalToken: UInt64 = 1023
 
-    package init(listeners: [Int32], makeNode: (NodeTime) -> Node) throws(SystemError) {
-        let poller = try Poller()
-        for (index, listener) in listeners.enumerated() {
-            try poller.add(listener, .readable, token: UInt64(index))
+    /// Opens listeners and makes the node. - Throws: with what went wrong, for the log.
+    package init(_ configuration: ServerConfiguration, configurationPath: String) throws(StartFailure) {
+        let listeners = try Listener.open(configuration)
+        do throws(SystemError) {
+            let worker = try BackgroundWorker(name: "background")
+            let poller = try Poller()
+            let signals = try SignalReader()
+            for (index, listener) in listeners.enumerated() {
+                try poller.add(listener.fd, .readable, token: UInt64(index))
+            }
+            try poller.add(signals.fd, .readable, token: Self.signalToken)
+            self.poller = poller
+            self.signals = signals
+            self.worker = worker
+        } catch {
+            throw StartFailure("Cannot set up the event loop: \(error)")
         }
-        self.poller = poller
+        self.listeners = listeners
         clock = SlewedClock(monotonic: SystemClock.monotonicMicroseconds, wall: SystemClock.wallMicroseconds)
         arena = .allocate(capacity: Self.arenaBytes)
         let monotonic = SystemClock.monotonicMicroseconds
-        node = makeNode(NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: monotonic)))
-        self.listeners = listeners
+        var generator = SystemRandomNumberGenerator()
+        let digits = Array("0123456789abcdef")
+        node = Node(
+            configuration: configuration, seed: HashSeed(k0: generator.next(), k1: generator.next()),
+            runID: String((0..<40).map { _ in digits[Int.random(in: 0..<16, using: &generator)] }),
+            time: NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: monotonic)),
+            processFacts: { Self.processFacts(configurationPath: configurationPath) })
+        Log.notice("Server initialized")
+        for listener in listeners where listener.isUnix {
+            Log.notice("The server is now ready to accept connections at \(configuration.unixSocketPath)")
+        }
+        Log.notice("Ready to accept connections")
     }
 
     deinit { arena.deallocate() }
 
+    private static func processFacts(configurationPath: String) -> ProcessFacts {
+        var facts = ProcessFacts()
+        facts.id = SystemProcess.id
+        facts.residentBytes = SystemProcess.residentBytes
+        facts.totalMemoryBytes = SystemProcess.totalMemoryBytes
+        let time = SystemProcess.cpuTime
+        facts.userMicroseconds = time.userMicroseconds
+        facts.systemMicroseconds = time.systemMicroseconds
+        facts.operatingSystem = SystemProcess.operatingSystem
+        facts.executablePath = SystemProcess.executablePath ?? ""
+        facts.configurationPath = configurationPath
+        return facts
+    }
+
     // MARK: The loop
 
+    /// Returns when the server has stopped.
     package mutating func run() {
         while !isStopping { turn() }
+        // What was promised in this turn still leaves.
+        sendQueued()
+        for listener in listeners { listener.close() }
+        Log.warning("Martlet is now ready to exit, bye bye...")
     }
 
     private mutating func turn() {
@@ -67,8 +113,8 @@ package struct Reactor: ~Copyable {
         updateTime()
         for index in 0..<eventCount {
             let event = poller.event(at: index)
-            if event.token < Self.listenerTokens {
-                accept(listeners[Int(event.token)])
+            if event.token < Self.connectionTokensMin {
+                if event.token == Self.signalToken { receiveSignals() } else { accept(listeners[Int(event.token)]) }
                 continue
             }
             guard let connection = ConnectionPointer(bitPattern: UInt(event.token)), !connection.pointee.isClosed else {
@@ -79,12 +125,54 @@ package struct Reactor: ~Copyable {
         }
         takeResumed()
         executeBatch()
-        if node.time.monotonicMilliseconds >= nextCron {
-            nextCron = node.time.monotonicMilliseconds + Self.cronPeriodMilliseconds
-            clock.observe(monotonic: SystemClock.monotonicMicroseconds, wall: SystemClock.wallMicroseconds)
-        }
+        if node.time.monotonicMilliseconds >= nextCron { cron() }
+        node.endTurn()
+        if !node.effects.isEmpty { carryOutEffects() }
         sendQueued()
         freeClosed()
+    }
+
+    private mutating func cron() {
+        nextCron = node.time.monotonicMilliseconds + Int64(1000 / max(1, node.configuration.hz))
+        clock.observe(monotonic: SystemClock.monotonicMicroseconds, wall: SystemClock.wallMicroseconds)
+        node.cron()
+        clientsCron()
+    }
+
+    /// Closes idle clients and those that are too slow to read their replies. Each client is seen about once a second.
+    private mutating func clientsCron() {
+        let count = node.clients.count
+        guard count > 0 else { return }
+        let timeout = Int64(node.configuration.clientTimeoutSeconds) * 1000
+        for _ in 0..<min(count, max(5, count / max(1, node.configuration.hz))) {
+            if cronClientIndex >= node.clients.count { cronClientIndex = 0 }
+            let client = node.clients[cronClientIndex]
+            cronClientIndex += 1
+            guard let connection = connection(of: client) else { continue }
+            if timeout > 0, !client.pointee.isParked,
+                client.pointee.flags.isDisjoint(with: [.replica, .primary]),
+                node.time.unixMilliseconds - client.pointee.lastInteraction > timeout
+            {
+                Log.verbose("Closing idle client")
+                close(connection)
+                continue
+            }
+            checkOutputLimit(connection)
+        }
+    }
+
+    private mutating func receiveSignals() {
+        while let signal = signals.next() {
+            switch signal {
+            case .terminate:
+                Log.warning("Received SIGTERM scheduling shutdown...")
+                node.shutDown(bySignal: .terminate)
+            case .interrupt:
+                Log.warning("Received SIGINT scheduling shutdown...")
+                node.shutDown(bySignal: .interrupt)
+            case .user1: break
+            }
+        }
     }
 
     private mutating func updateTime() {
@@ -94,29 +182,67 @@ package struct Reactor: ~Copyable {
 
     // MARK: Accept and close
 
-    private mutating func accept(_ listener: Int32) {
+    private mutating func accept(_ listener: Listener) {
         for _ in 0..<Self.acceptsPerTurnMax {
-            switch Socket.accept(listener) {
-            case .connection(let fd, let peer): open(fd, peer: peer)
+            switch Socket.accept(listener.fd) {
+            case .connection(let fd, let peer): open(fd, peer: peer, listener)
             case .wouldBlock: return
-            case .aborted: continue
-            case .tooManyFiles: return
+            case .aborted(let error): Log.verbose("Accepting client connection: \(error)")
+            case .tooManyFiles(let error):
+                Log.warning("Accepting client connection: \(error)")
+                return
             }
         }
     }
 
-    private mutating func open(_ fd: Int32, peer: SocketAddress) {
+    private mutating func open(_ fd: Int32, peer: SocketAddress, _ listener: Listener) {
+        if let refusal = refusal(peer, listener) {
+            // Best effort: the client may be gone already.
+            refusal.withUTF8Buffer { _ = Socket.send(fd, from: UnsafeRawPointer($0.baseAddress!), count: $0.count) }
+            Socket.close(fd)
+            node.statistics.connectionsRejected += 1
+            return
+        }
         let local = Socket.localAddress(fd)
-        let client = node.addClient(address: peer.description, localAddress: local?.description ?? "", fd: fd)
+        let unixAddress = listener.isUnix ? "\(node.configuration.unixSocketPath):0" : nil
+        let client = node.addClient(
+            address: unixAddress ?? peer.description, localAddress: unixAddress ?? local?.description ?? "", fd: fd,
+            isUnixSocket: listener.isUnix)
         let connection = ConnectionPointer.allocate(capacity: 1)
         connection.initialize(to: Connection(fd: fd, client: client))
         client.pointee.connection = UnsafeMutableRawPointer(connection)
-        do {
-            if !peer.isUnix { try Socket.setNoDelay(fd) }
+        do throws(SystemError) {
+            if !listener.isUnix {
+                try Socket.setNoDelay(fd)
+                let interval = node.configuration.tcpKeepAliveSeconds
+                if interval > 0 { try Socket.setKeepAlive(fd, intervalSeconds: interval) }
+            }
             try poller.add(fd, .readable, token: UInt64(UInt(bitPattern: connection)))
         } catch {
+            Log.verbose("Error registering a client connection: \(error)")
             close(connection, isWatched: false)
         }
+    }
+
+    /// Why a new connection is turned away; nil to take it.
+    private func refusal(_ peer: SocketAddress, _ listener: Listener) -> StaticString? {
+        if node.clients.count >= node.configuration.maxClients { return "-ERR max number of clients reached\r\n" }
+        if node.configuration.isProtectedMode, !node.requiresPassword, !listener.isUnix, !peer.isLoopback {
+            return """
+                -DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
+                for the default user. In this mode connections are only accepted from the loopback interface. If you \
+                want to connect from external computers to Redis you may adopt one of the following solutions: 1) \
+                Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback \
+                interface by connecting to Redis from the same host the server is running, however MAKE SURE Redis \
+                is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change \
+                permanent. 2) Alternatively you can just disable the protected mode by editing the Redis \
+                configuration file, and setting the protected mode option to 'no', and then restarting the server. \
+                3) If you started the server manually just for testing, restart it with the '--protected-mode no' \
+                option. 4) Set up an authentication password for the default user. NOTE: You only need to do one of \
+                the above things in order for the server to start accepting connections from the outside.\r\n
+                """
+        }
+        return nil
     }
 
     private mutating func close(_ connection: ConnectionPointer, isWatched: Bool = true) {
@@ -174,6 +300,11 @@ package struct Reactor: ~Copyable {
         switch Socket.receive(connection.pointee.fd, into: connection.pointee.pending.end, count: room) {
         case .transferred(let count):
             connection.pointee.pending.received(count)
+            if connection.pointee.pending.count > node.configuration.clientQueryBufferLimit {
+                Log.warning("Closing client that reached max query buffer length: \(connection.pointee.client.pointee.address)")
+                close(connection)
+                return false
+            }
             connection.pointee.missing = max(0, connection.pointee.missing - count)
             node.statistics.bytesReceived += count
             return true
@@ -199,7 +330,8 @@ package struct Reactor: ~Copyable {
                 base: base, count: count, client: UnsafeMutableRawPointer(client),
                 connection: UnsafeMutableRawPointer(connection)))
         connection.pointee.isInBatch = true
-        let limits = RequestLimits(isAuthenticated: client.pointee.isAuthenticated)
+        var limits = node.requestLimits
+        limits.isAuthenticated = client.pointee.isAuthenticated
         connection.pointee.missing = RequestParser.parse(
             chunk: chunk, limits: limits, partial: &connection.pointee.partial, into: &batch)
         node.prepare(batch, from: first)
@@ -230,7 +362,33 @@ package struct Reactor: ~Copyable {
             connection.pointee.pending.reserve(chunk.count - chunk.consumed + connection.pointee.missing)
             connection.pointee.pending.append(chunk.base + chunk.consumed, count: chunk.count - chunk.consumed)
         }
-        if client.pointee.reply.count > 0 || client.pointee.isClosing { queueWrite(connection) }
+        client.pointee.queryBytes = connection.pointee.pending.count
+        client.pointee.queryCapacity = connection.pointee.pending.capacity
+        if client.pointee.reply.count > 0 || client.pointee.isClosing {
+            if client.pointee.reply.count > 1 << 16 { checkOutputLimit(connection) }
+            queueWrite(connection)
+        }
+    }
+
+    /// Closes a client whose unsent replies exceed the limits of its class.
+    private mutating func checkOutputLimit(_ connection: ConnectionPointer) {
+        let client = connection.pointee.client
+        let unsent = UInt64(client.pointee.reply.count - connection.pointee.sent)
+        let limit = node.configuration.outputBufferLimits.normal
+        if limit.hardBytes > 0, unsent > limit.hardBytes {
+            Log.warning("Client \(client.pointee.address) scheduled to be closed ASAP for overcoming of output buffer limits.")
+            return close(connection)
+        }
+        guard limit.softBytes > 0, unsent > limit.softBytes else {
+            client.pointee.softLimitSince = 0
+            return
+        }
+        let now = node.time.unixMilliseconds
+        if client.pointee.softLimitSince == 0 { client.pointee.softLimitSince = now }
+        if now - client.pointee.softLimitSince > Int64(limit.softSeconds) * 1000 {
+            Log.warning("Client \(client.pointee.address) scheduled to be closed ASAP for overcoming of output buffer limits.")
+            close(connection)
+        }
     }
 
     private mutating func carryOutEffects() {
@@ -244,10 +402,18 @@ package struct Reactor: ~Copyable {
                 if let connection = connection(of: client) { resumed.append(connection) }
             case .close(let client):
                 if let connection = connection(of: client) { close(connection) }
-            case .free: break
+            case .free(let tables): worker.post(.run { _ = tables })
+            case .cluster(_, let token):
+                node.answer(token) { $0.error(.text("ERR This instance has cluster support disabled")) }
+            case .writesPaused: break
+            case .configurationChanged(let names): configurationChanged(names)
             case .stop: isStopping = true
             }
         }
+    }
+
+    private mutating func configurationChanged(_ names: [String]) {
+        for name in names where name == "loglevel" { Log.level = node.configuration.logLevel }
     }
 
     private func connection(of client: ClientPointer) -> ConnectionPointer? {

@@ -1,4 +1,5 @@
 import MartletBase
+import MartletCluster
 import MartletKeyspace
 import MartletRESP
 
@@ -59,36 +60,71 @@ package struct CommandStatistics {
     package init() {}
 }
 
+/// What the process is and uses; the node cannot see it by itself. Asked for by INFO.
+package struct ProcessFacts: Sendable {
+    package var id: Int32 = 0
+    package var residentBytes = 0
+    package var totalMemoryBytes = 0
+    package var userMicroseconds: Int64 = 0
+    package var systemMicroseconds: Int64 = 0
+    package var operatingSystem = ""
+    package var executablePath = ""
+    package var configurationPath = ""
+    package init() {}
+}
+
 /// A server: data, clients, commands. Does no input or output: the reactor feeds it batches and carries out its effects.
 ///
 /// One noncopyable value, passed `inout`: the command thread owns everything in it.
 package struct Node: ~Copyable {
     package var keyspace: Keyspace
     package let commands: CommandTable
+    /// Change it through ``configure(_:changed:)``.
+    package private(set) var configuration: ServerConfiguration
     package var time: NodeTime
     package let startTime: NodeTime
     package var statistics = NodeStatistics()
     package let commandStatistics: UnsafeMutablePointer<CommandStatistics>
     /// In the order of the last change; CLIENT LIST sorts.
     package private(set) var clients: [ClientPointer] = []
+    /// Those that wait for something; few.
+    package private(set) var parkedClients: [ClientPointer] = []
     package private(set) var nextClientID: UInt64 = 1
     package var effects: [NodeEffect] = []
     /// 40 hexadecimal digits, new at every start.
     package let runID: String
+    package let processFacts: @Sendable () -> ProcessFacts
     var gates: Gates = []
     let isClustered: Bool
+    /// The parser's limits for clients that have authenticated and for others.
+    package private(set) var requestLimits = RequestLimits()
+    var clusterFront: ClusterFront?
+    /// The slot states of ``clusterFront``; nil until the first view.
+    var slotStates: UnsafePointer<UInt8>?
+    /// Index of MIGRATE, which is served whatever the state of its slot; -1 if there is none.
+    let migrateCommand: Int
+    var pauses = Pauses()
+    private var nextToken: UInt64 = 1
 
-    package init(databaseCount: Int, isClustered: Bool, seed: HashSeed, runID: String, time: NodeTime) {
-        self.isClustered = isClustered
+    package init(
+        configuration: ServerConfiguration, seed: HashSeed, runID: String, time: NodeTime,
+        processFacts: @escaping @Sendable () -> ProcessFacts
+    ) {
+        isClustered = configuration.isClusterEnabled
+        self.configuration = configuration
         self.runID = runID
         self.time = time
+        self.processFacts = processFacts
         startTime = time
-        keyspace = Keyspace(databaseCount: databaseCount, isClustered: isClustered, seed: seed)
+        keyspace = Keyspace(
+            databaseCount: isClustered ? 1 : configuration.databases, isClustered: isClustered, seed: seed)
         commands = CommandTable(Node.families)
+        migrateCommand = commands.index(of: StaticString("MIGRATE").bytes)
         commandStatistics = .allocate(capacity: commands.count)
         commandStatistics.initialize(repeating: CommandStatistics(), count: commands.count)
         if isClustered { gates.insert(.cluster) }
         beginTurn(time)
+        configurationChanged()
     }
 
     deinit { commandStatistics.deallocate() }
@@ -98,6 +134,37 @@ package struct Node: ~Copyable {
         .string, .connection,
     ]
 
+    /// Whether there is a command of that name, in any case. - Complexity: O(commands)
+    package static func hasCommand(named name: String) -> Bool {
+        let name = name.uppercased()
+        return families.contains { $0.commands.contains { $0.name.description == name } }
+    }
+
+    // MARK: Configuration
+
+    /// Takes a changed configuration over. - Parameter changed: names of the directives that differ.
+    package mutating func configure(_ new: ServerConfiguration, changed: [String]) {
+        configuration = new
+        configurationChanged()
+        effects.append(.configurationChanged(changed))
+    }
+
+    /// Brings what was derived from the configuration up to date.
+    private mutating func configurationChanged() {
+        requestLimits.bulkBytesMax = configuration.protoMaxBulkLength
+        keyspace.stringBytesMax = configuration.protoMaxBulkLength
+        requiresPassword = !configuration.requirePassword.isEmpty
+        if let front = clusterFront { setGate(.replica, front.view.isReplica) }
+        setGate(.fewReplicas, configuration.minReplicasToWrite > 0)
+    }
+
+    /// New clients have to authenticate.
+    package private(set) var requiresPassword = false
+
+    mutating func setGate(_ gate: Gates, _ isSet: Bool) {
+        if isSet { gates.insert(gate) } else { gates.remove(gate) }
+    }
+
     // MARK: A turn of the loop
 
     /// Sets the time that everything in this turn goes by.
@@ -105,12 +172,15 @@ package struct Node: ~Copyable {
         self.time = time
         keyspace.now = time.unixMilliseconds
         keyspace.accessClock = UInt32(truncatingIfNeeded: time.unixSeconds) & 0xFF_FFFF
+        if pauses.isActive { endPauses() }
     }
 
     // MARK: Clients
 
     /// A new client; it lives until ``remove(_:)``.
-    package mutating func addClient(address: String, localAddress: String, fd: Int32) -> ClientPointer {
+    package mutating func addClient(
+        address: String, localAddress: String, fd: Int32, isUnixSocket: Bool = false
+    ) -> ClientPointer {
         let client = ClientPointer.allocate(capacity: 1)
         client.initialize(
             to: Client(
@@ -119,12 +189,14 @@ package struct Node: ~Copyable {
         client.pointee.listIndex = clients.count
         clients.append(client)
         statistics.connectionsReceived += 1
-        client.pointee.flags.insert(.authenticated)
+        if !requiresPassword { client.pointee.flags.insert(.authenticated) }
+        if isUnixSocket { client.pointee.flags.insert(.unixSocket) }
         return client
     }
 
     /// Ends a client; the pointer is dead afterwards.
     package mutating func remove(_ client: ClientPointer) {
+        if client.pointee.isParked { parkedClients.removeAll { $0 == client } }
         let index = client.pointee.listIndex
         let last = clients.removeLast()
         if last != client {
@@ -133,5 +205,44 @@ package struct Node: ~Copyable {
         }
         client.deinitialize(count: 1)
         client.deallocate()
+    }
+
+    // MARK: Parking
+
+    /// Lets a client wait; nothing of it is executed until ``unpark(_:)``.
+    package mutating func park(_ client: ClientPointer, _ reason: Parked) {
+        precondition(reason != .notParked)
+        precondition(!client.pointee.isParked)
+        client.pointee.parked = reason
+        parkedClients.append(client)
+    }
+
+    /// The wait is over: replies are sent, and what the client sent meanwhile runs.
+    package mutating func unpark(_ client: ClientPointer) {
+        guard client.pointee.isParked else { return }
+        client.pointee.parked = .notParked
+        parkedClients.removeAll { $0 == client }
+        effects.append(.send(client))
+        effects.append(.resume(client))
+    }
+
+    /// A number for an answer that will come later.
+    mutating func makeToken() -> UInt64 {
+        defer { nextToken += 1 }
+        return nextToken
+    }
+
+    /// Lets a client wait for an answer that another thread gives.
+    mutating func parkForAnswer(_ client: ClientPointer) -> UInt64 {
+        let token = makeToken()
+        park(client, .answer(token: token))
+        return token
+    }
+
+    /// Completes the command of a client that waits for this answer; a client that is gone is no error.
+    package mutating func answer(_ token: UInt64, _ write: (inout ReplyBuffer) -> Void) {
+        guard let client = parkedClients.first(where: { $0.pointee.parked == .answer(token: token) }) else { return }
+        write(&client.pointee.reply)
+        unpark(client)
     }
 }

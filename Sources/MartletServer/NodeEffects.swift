@@ -1,3 +1,4 @@
+import MartletCluster
 import MartletKeyspace
 
 /// What the node asks of the outside. Drained by the reactor after every batch, in order.
@@ -10,6 +11,12 @@ package enum NodeEffect {
     case close(ClientPointer)
     /// Free the tables on a background thread.
     case free(DetachedTables)
+    /// A CLUSTER subcommand for the bus thread; the answer goes to ``Node/clusterReplied(_:_:)``.
+    case cluster(ClusterRequest, token: UInt64)
+    /// Writes are held back: tell the bus, with the replication offset that was reached.
+    case writesPaused
+    /// Directives that CONFIG SET changed.
+    case configurationChanged([String])
     /// End the process.
     case stop
 }

@@ -1,4 +1,5 @@
 import MartletBase
+import MartletCluster
 import MartletKeyspace
 import MartletRESP
 
@@ -110,10 +111,8 @@ extension Node {
             commandStatistics[index].rejectedCalls += 1
             return true
         }
-        if !gates.isEmpty || !client.pointee.flags.isDisjoint(with: .unusual)
-            || !client.pointee.flags.contains(.authenticated)
-        {
-            switch pass(request, command, client) {
+        if !isOpen(request, command, client) {
+            switch pass(request, command, index: index, client) {
             case .open: break
             case .refused(let error):
                 reject(error, client)
@@ -121,10 +120,29 @@ extension Node {
                 return true
             case .wait: return false
             }
-            return runUnusual(request, command, index: index, client)
+            if !client.pointee.flags.isDisjoint(with: .unusual) {
+                runUnusual(request, command, index: index, client)
+                return true
+            }
         }
         call(request, command, index: index, client)
         return true
+    }
+
+    /// The common case: no gate applies to this request.
+    @inline(__always)
+    private func isOpen(
+        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, _ client: ClientPointer
+    ) -> Bool {
+        let flags = client.pointee.flags
+        if !flags.isDisjoint(with: .unusual) || !flags.contains(.authenticated) { return false }
+        if gates.isEmpty { return true }
+        // In a cluster, one key in a slot that is served here.
+        guard gates == .cluster, let slotStates, !command.pointee.hasMovableKeys,
+            command.pointee.firstKey == command.pointee.lastKey, Int(command.pointee.firstKey) < request.count
+        else { return false }
+        if command.pointee.firstKey == 0 { return true }
+        return slotStates[Int(request.slot)] & ClusterView.SlotState.served.rawValue != 0
     }
 
     /// Runs the handler and propagates what it changed.
@@ -159,11 +177,41 @@ extension Node {
     /// The gates, in the order in which Redis checks them.
     @inline(never)
     private mutating func pass(
-        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, _ client: ClientPointer
+        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
     ) -> Passage {
         let flags = command.pointee.flags
+        let isWrite = flags.contains(.write)
+        let isPrimaryLink = client.pointee.flags.contains(.primary)
         if !client.pointee.isAuthenticated, !flags.contains(.noAuth) {
             return .refused(.text("NOAUTH Authentication required."))
+        }
+        // What our primary sends was accepted there.
+        if isPrimaryLink { return .open }
+        if gates.contains(.cluster), let error = redirect(request, command, index: index, client) {
+            return .refused(error)
+        }
+        if gates.contains(.fewReplicas), isWrite, !gates.contains(.replica), !hasEnoughReplicas {
+            return .refused(.text("NOREPLICAS Not enough good replicas to write."))
+        }
+        if gates.contains(.replica) {
+            if isWrite, configuration.isReplicaReadOnly {
+                return .refused(.text("READONLY You can't write against a read only replica."))
+            }
+            if !flags.contains(.stale), !configuration.replicaServesStaleData, !isPrimaryLinkUp {
+                return .refused(
+                    .text("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."))
+            }
+        }
+        if gates.contains(.loading), !flags.contains(.loading) {
+            return .refused(.text("LOADING Redis is loading the dataset in memory"))
+        }
+        if gates.contains(.paused), !client.pointee.flags.contains(.replica),
+            pauses.holdsAll || isWrite || flags.contains(.mayReplicate)
+        {
+            // A handler that answers CLIENT UNPAUSE must get through.
+            if pauses.holdsAll, flags.contains(.allowBusy) { return .open }
+            park(client, .pause)
+            return .wait
         }
         return .open
     }
@@ -172,7 +220,7 @@ extension Node {
     @inline(never)
     private mutating func runUnusual(
         _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
-    ) -> Bool {
+    ) {
         let replyStart = client.pointee.reply.count
         let hadAsking = client.pointee.flags.contains(.asking)
         keyspace.recordsAccess = !client.pointee.flags.contains(.noTouch)
@@ -189,7 +237,6 @@ extension Node {
             client.pointee.flags.remove(.replySkipNext)
             client.pointee.flags.insert(.replySkip)
         }
-        return true
     }
 
     // MARK: Errors
@@ -253,8 +300,20 @@ extension Node {
 
     // MARK: Propagation
 
+    /// Puts what a command did into the replication log.
     @inline(never)
     private mutating func propagate(_ request: Request, changed: Bool, _ client: ClientPointer) {
+        flushPropagation()
+    }
+
+    /// Moves what the keyspace queued into the replication log.
+    mutating func flushPropagation() {
         keyspace.propagation.removeAll()
     }
+
+    /// min-replicas-to-write is met.
+    private var hasEnoughReplicas: Bool { false }
+
+    /// Our primary is connected and in sync.
+    var isPrimaryLinkUp: Bool { false }
 }

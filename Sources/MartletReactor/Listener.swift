@@ -1,0 +1,47 @@
+import MartletBase
+import MartletServer
+import MartletSystem
+
+/// A socket that clients connect to.
+struct Listener {
+    let fd: Int32
+    let isUnix: Bool
+
+    /// Opens every address of the configuration.
+    ///
+    /// An address with `-` in front may be missing on this machine. Source: Redis 7.0 server.c, listenToPort.
+    static func open(_ configuration: ServerConfiguration) throws(StartFailure) -> [Listener] {
+        var listeners: [Listener] = []
+        if configuration.port != 0 {
+            for bind in configuration.bindAddresses {
+                let isOptional = bind.hasPrefix("-")
+                let address = isOptional ? String(bind.dropFirst()) : bind
+                do throws(SystemError) {
+                    let fd = try Socket.listen(
+                        address: address, port: configuration.port, backlog: configuration.tcpBacklog)
+                    listeners.append(Listener(fd: fd, isUnix: false))
+                } catch {
+                    if isOptional, error.isAddressNotAvailable || error.isProtocolMissing { continue }
+                    Log.warning("Warning: Could not create server TCP listening socket \(address):\(configuration.port): \(error)")
+                    for listener in listeners { listener.close() }
+                    throw StartFailure("Failed listening on port \(configuration.port) (TCP)")
+                }
+            }
+            if listeners.isEmpty { throw StartFailure("Failed listening on port \(configuration.port) (TCP)") }
+        }
+        if !configuration.unixSocketPath.isEmpty {
+            do throws(SystemError) {
+                let fd = try Socket.listen(
+                    unixPath: configuration.unixSocketPath, permissions: UInt32(configuration.unixSocketPermissions),
+                    backlog: configuration.tcpBacklog)
+                listeners.append(Listener(fd: fd, isUnix: true))
+            } catch {
+                throw StartFailure("Failed opening Unix socket: bind: \(error)")
+            }
+        }
+        if listeners.isEmpty { throw StartFailure("Configured to not listen anywhere") }
+        return listeners
+    }
+
+    func close() { Socket.close(fd) }
+}

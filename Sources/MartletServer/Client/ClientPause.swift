@@ -1,0 +1,76 @@
+import MartletBase
+import MartletKeyspace
+
+// Holding commands back for a while: CLIENT PAUSE, and the write pause of a manual failover.
+//
+// A paused client is parked before its command runs, so nothing is lost and order is kept. While writes are paused no key
+// expires here either: the replica that is about to take over must reach exactly our offset.
+
+/// What is held back until when. Times are the node's clock in milliseconds.
+struct Pauses {
+    enum Purpose { case client, failover }
+
+    private var clientUntil: Int64 = 0
+    private var clientHoldsAll = false
+    private var failoverUntil: Int64 = 0
+
+    var isActive: Bool { clientUntil != 0 || failoverUntil != 0 }
+    var holdsAll: Bool { clientUntil != 0 && clientHoldsAll }
+    /// The latest end, for CLIENT LIST and INFO; 0 if nothing is paused.
+    var until: Int64 { max(clientUntil, failoverUntil) }
+
+    mutating func set(_ purpose: Purpose, until time: Int64, all: Bool) {
+        switch purpose {
+        case .client:
+            // A longer or stricter pause is not weakened by a second command.
+            clientUntil = max(clientUntil, time)
+            clientHoldsAll = clientHoldsAll || all
+        case .failover: failoverUntil = time
+        }
+    }
+
+    mutating func clear(_ purpose: Purpose) {
+        switch purpose {
+        case .client:
+            clientUntil = 0
+            clientHoldsAll = false
+        case .failover: failoverUntil = 0
+        }
+    }
+
+    mutating func expire(now: Int64) {
+        if clientUntil != 0, now >= clientUntil { clear(.client) }
+        if failoverUntil != 0, now >= failoverUntil { clear(.failover) }
+    }
+}
+
+extension Node {
+    /// - Parameters:
+    ///   - until: node's clock, milliseconds.
+    ///   - all: hold reads back as well.
+    mutating func pause(_ purpose: Pauses.Purpose, until: Int64, all: Bool) {
+        pauses.set(purpose, until: until, all: all)
+        pauseChanged()
+    }
+
+    mutating func resume(_ purpose: Pauses.Purpose) {
+        pauses.clear(purpose)
+        pauseChanged()
+    }
+
+    mutating func endPauses() {
+        pauses.expire(now: time.unixMilliseconds)
+        if !pauses.isActive { pauseChanged() }
+    }
+
+    private mutating func pauseChanged() {
+        setGate(.paused, pauses.isActive)
+        updateExpiryMode()
+        for client in parkedClients where client.pointee.parked == .pause { unpark(client) }
+    }
+
+    /// Only a primary that is not paused deletes keys by itself.
+    mutating func updateExpiryMode() {
+        keyspace.expiryMode = gates.isDisjoint(with: [.paused, .replica]) ? .delete : .hide
+    }
+}

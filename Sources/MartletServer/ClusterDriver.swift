@@ -1,0 +1,122 @@
+import MartletBase
+import MartletCluster
+import MartletKeyspace
+import MartletRESP
+
+// The command thread's side of the cluster.
+//
+// The cluster state machine lives on the bus thread. Here is the last view that it published, which decides where a
+// command is served, and what the bus asks of the data: follow a primary, pause writes, delete the keys of a lost slot.
+// CLUSTER subcommands that need the whole state go to the bus as messages; the client is parked until the answer comes.
+
+/// What the command thread knows of the cluster.
+struct ClusterFront {
+    var view: ClusterView
+    /// One byte per slot, from `view`; kept apart so that the hot path touches no object.
+    var slotStates: UnsafePointer<UInt8>
+
+    init(view: ClusterView) {
+        self.view = view
+        slotStates = view.slotStates
+    }
+}
+
+extension Node {
+    /// Takes a newer view over. The reactor calls it at the start of a turn and before notices of the bus.
+    package mutating func adopt(_ view: ClusterView) {
+        clusterFront = ClusterFront(view: view)
+        slotStates = view.slotStates
+        setGate(.replica, view.isReplica)
+        updateExpiryMode()
+    }
+
+    package var clusterView: ClusterView? { clusterFront?.view }
+
+    /// The bus answered a CLUSTER subcommand.
+    package mutating func clusterReplied(_ token: UInt64, _ reply: ClusterReply) {
+        answer(token) { $0.cluster(reply) }
+    }
+
+    /// The bus wants writes held back, for a manual failover. The answer is ``NodeEffect/writesPaused(offset:)``.
+    package mutating func pauseWritesForFailover(milliseconds: Int64) {
+        pause(.failover, until: time.unixMilliseconds + milliseconds, all: false)
+        effects.append(.writesPaused)
+    }
+
+    package mutating func resumeWritesAfterFailover() { resume(.failover) }
+
+    /// These slots belong to somebody else now.
+    package mutating func deleteKeys(inSlots slots: [HashSlot]) {
+        keyspace.selected = 0
+        for slot in slots { keyspace.deleteAll(slot: slot) }
+        flushPropagation()
+    }
+
+    // MARK: Where a command is served
+
+    /// The gate of cluster mode. Source: Redis 7.0 cluster.c, getNodeByQuery.
+    ///
+    /// - Returns: nil if the command may run here.
+    mutating func redirect(
+        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
+    ) -> ReplyError? {
+        guard let front = clusterFront else { return nil }
+        let hot = command.pointee
+        guard hot.firstKey > 0 || hot.hasMovableKeys else { return nil }
+        let indexes = keyIndexes(of: request, command: index)
+        guard let first = indexes.first else { return nil }
+        let slot = HashSlot.of(request[first])
+        for other in indexes.dropFirst() where HashSlot.of(request[other]) != slot {
+            return .text("CROSSSLOT Keys in request don't hash to the same slot")
+        }
+        if front.view.serves(slot) { return nil }
+        var question = Redirection.Request(slot: slot)
+        question.isWrite = hot.flags.contains(.write)
+        question.isMigrate = index == migrateCommand
+        question.isAsking = client.pointee.flags.contains(.asking) || hot.flags.contains(.asking)
+        question.isReadOnlyClient = client.pointee.flags.contains(.readOnly)
+        question.hasManyKeys = indexes.count > 1
+        if front.view.needsKeyCounts(for: slot) {
+            keyspace.selected = 0
+            for other in indexes {
+                let key = keyspace.key(request[other], slot: slot.rawValue)
+                if keyspace.peek(key) == nil { question.missingKeyCount += 1 } else { question.existingKeyCount += 1 }
+            }
+        }
+        let decision = front.view.redirection(for: question)
+        if decision == .serve { return nil }
+        return .message(front.view.errorText(decision, slot: slot))
+    }
+
+    /// Where the keys of a request stand. Empty if it has none or is malformed.
+    package func keyIndexes(of request: Request, command index: Int) -> [Int] {
+        var indexes: [Int] = []
+        for spec in commands[index].keys where !spec.flags.contains(.notKey) {
+            indexes += spec.keyIndexes(in: request) ?? []
+        }
+        return indexes
+    }
+}
+
+extension ReplyBuffer {
+    mutating func cluster(_ reply: ClusterReply) {
+        switch reply {
+        case .ok: ok()
+        case .status(let text): simple(text)
+        case .error(let text): error(.message(text))
+        case .integer(let number): integer(number)
+        case .bulk(let text): bulk(text)
+        case .verbatim(let text): verbatim(text)
+        case .null: null()
+        case .array(let elements):
+            array(elements.count)
+            for element in elements { cluster(element) }
+        case .map(let pairs):
+            map(pairs.count)
+            for (key, value) in pairs {
+                bulk(key)
+                cluster(value)
+            }
+        }
+    }
+}
