@@ -22,7 +22,7 @@ RELEASE_BUILD := MARTLET_JEMALLOC_OBJECT=$(JEMALLOC_OBJECT) $(SWIFT) build -c re
 BUILD_PACKAGES := libjemalloc-dev libssl-dev pkg-config binutils redis-tools
 TEST_PACKAGES := $(BUILD_PACKAGES) redis-server redis-tools tcl python3 python3-venv procps
 # What the Swift toolchain itself needs beside it on Debian.
-TOOLCHAIN_PACKAGES := gcc libc6-dev libstdc++-12-dev
+TOOLCHAIN_PACKAGES := g++ libc6-dev
 
 .PHONY: help cluster stop status build build-packages test test-packages check-swift unit-tests \
 	integration-tests redis-suite install uninstall format lint clean

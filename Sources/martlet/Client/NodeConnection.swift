@@ -60,11 +60,9 @@ package enum NodeFailure: Error, CustomStringConvertible {
 }
 
 /// One connection of a tool to a node: a request, then its reply, each within a deadline.
-///
-/// The sockets of MartletSystem never block; poll(2) does the waiting.
 package final class NodeConnection {
     package let address: NodeAddress
-    private let fd: Int32
+    private let connection: BlockingConnection
     private var reader = ReplyReader()
 
     /// Connects to the first of the host's addresses that answers, and authenticates if there is a password.
@@ -72,7 +70,12 @@ package final class NodeConnection {
         to address: NodeAddress, credentials: Credentials = Credentials(), deadline: Deadline
     ) throws(NodeFailure) {
         self.address = address
-        fd = try Self.open(address, deadline)
+        do throws(SystemError) {
+            connection = try BlockingConnection(
+                host: address.host, port: address.port, timeoutMilliseconds: deadline.remainingMilliseconds)
+        } catch {
+            throw error.isRefused ? .refused(address) : Self.failure(address, error, during: "connecting")
+        }
         guard let password = credentials.password else { return }
         if let user = credentials.user {
             try call(["AUTH", user, password], deadline: deadline)
@@ -81,50 +84,17 @@ package final class NodeConnection {
         }
     }
 
-    deinit { Socket.close(fd) }
-
-    private static func open(_ address: NodeAddress, _ deadline: Deadline) throws(NodeFailure) -> Int32 {
-        let candidates: [SocketAddress]
-        do throws(SystemError) {
-            candidates = try NameResolver.addresses(of: address.host, port: address.port)
-        } catch {
-            throw .system(address, error)
-        }
-        var failure = NodeFailure.refused(address)
-        for candidate in candidates {
-            switch Socket.connect(to: candidate) {
-            case .connected(let fd): return fd
-            case .failed(let error): failure = error.isRefused ? .refused(address) : .system(address, error)
-            case .inProgress(let fd):
-                guard wait(fd, for: Int16(POLLOUT), deadline) else {
-                    Socket.close(fd)
-                    throw .timedOut(address, during: "connecting")
-                }
-                guard let error = Socket.connectResult(fd) else { return fd }
-                Socket.close(fd)
-                failure = error.isRefused ? .refused(address) : .system(address, error)
-            }
-        }
-        throw failure
-    }
-
-    /// Whether the descriptor became ready before the deadline.
-    private static func wait(_ fd: Int32, for events: Int16, _ deadline: Deadline) -> Bool {
-        while true {
-            var entry = pollfd(fd: fd, events: events, revents: 0)
-            let count = poll(&entry, 1, Int32(clamping: deadline.remainingMilliseconds))
-            if count > 0 { return true }
-            // A signal ends the wait early.
-            if deadline.hasPassed { return false }
-        }
-    }
-
     /// Sends a command and returns its reply; an error reply is thrown.
     @discardableResult
     package func call(_ words: [String], deadline: Deadline) throws(NodeFailure) -> ReplyValue {
         // A password must not end up in an error text.
         let command = words.prefix(words.first == "AUTH" ? 1 : 4).joined(separator: " ")
-        try send(RequestEncoder.encode(words.map { Array($0.utf8) }), command, deadline)
+        let request = RequestEncoder.encode(words.map { Array($0.utf8) })
+        do throws(SystemError) {
+            try connection.sendAll(request, timeoutMilliseconds: deadline.remainingMilliseconds)
+        } catch {
+            throw Self.failure(address, error, during: command)
+        }
         let reply = try receive(command, deadline)
         if let text = reply.errorText { throw .reply(address, command: command, text: text) }
         return reply
@@ -135,41 +105,28 @@ package final class NodeConnection {
         try call(words, deadline: deadline).text ?? ""
     }
 
-    private func send(_ bytes: [UInt8], _ command: String, _ deadline: Deadline) throws(NodeFailure) {
-        var sent = 0
-        while sent < bytes.count {
-            let result = bytes.withUnsafeBytes {
-                Socket.send(fd, from: $0.baseAddress! + sent, count: bytes.count - sent)
-            }
-            switch result {
-            case .transferred(let count): sent += count
-            case .wouldBlock:
-                guard Self.wait(fd, for: Int16(POLLOUT), deadline) else { throw .timedOut(address, during: command) }
-            case .endOfStream: throw .closed(address, during: command)
-            case .failed(let error): throw .system(address, error)
-            }
-        }
-    }
-
     private func receive(_ command: String, _ deadline: Deadline) throws(NodeFailure) -> ReplyValue {
-        var chunk = [UInt8](repeating: 0, count: 16 * 1024)
         while true {
             do throws(ReplyProtocolError) {
                 if let reply = try reader.next() { return reply }
             } catch {
                 throw .nonsense(address, error)
             }
-            guard Self.wait(fd, for: Int16(POLLIN), deadline) else { throw .timedOut(address, during: command) }
-            let result = chunk.withUnsafeMutableBytes {
-                Socket.receive(fd, into: $0.baseAddress!, count: $0.count)
+            var bytes: [UInt8] = []
+            do throws(SystemError) {
+                let isOpen = try connection.receive(
+                    appendingTo: &bytes, timeoutMilliseconds: deadline.remainingMilliseconds)
+                guard isOpen else { throw SystemError(code: ECONNRESET, call: "recv") }
+            } catch {
+                throw Self.failure(address, error, during: command)
             }
-            switch result {
-            case .transferred(let count):
-                chunk.withUnsafeBytes { reader.feed(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
-            case .wouldBlock: continue
-            case .endOfStream: throw .closed(address, during: command)
-            case .failed(let error): throw .system(address, error)
-            }
+            reader.feed(bytes)
         }
+    }
+
+    private static func failure(_ address: NodeAddress, _ error: SystemError, during: String) -> NodeFailure {
+        if error.isTimeout { return .timedOut(address, during: during) }
+        if error.code == ECONNRESET || error.code == EPIPE { return .closed(address, during: during) }
+        return .system(address, error)
     }
 }

@@ -1,3 +1,5 @@
+import MartletBase
+
 // What a local cluster looks like, from a file or from the command line.
 //
 // A cluster configuration has redis.conf's grammar. Lines that begin with `create-cluster` are for this tool:
@@ -193,99 +195,21 @@ package struct ClusterSettings: Equatable, Sendable {
     }
 }
 
-/// The quoting rules of redis.conf (`sdssplitargs`): double quotes with backslash escapes, single quotes with `\'` only.
+/// Lines of redis.conf as text; the rules are those of ``splitArguments(_:)``.
 package enum ConfigLine {
-    /// Nil when a quote is not closed or is followed by something else than white space.
+    /// Nil when quotes are unbalanced.
     package static func words(_ line: some StringProtocol) -> [String]? {
-        let bytes = Array(line.utf8)
-        var words: [String] = []
-        var index = 0
-        func isSpace(_ byte: UInt8) -> Bool { byte == 32 || (byte >= 9 && byte <= 13) }
-        while true {
-            while index < bytes.count, isSpace(bytes[index]) { index += 1 }
-            if index == bytes.count { return words }
-            var word: [UInt8] = []
-            while index < bytes.count, !isSpace(bytes[index]) {
-                let byte = bytes[index]
-                index += 1
-                guard byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") else {
-                    word.append(byte)
-                    continue
-                }
-                guard let end = quotedEnd(bytes, from: index, quote: byte, into: &word) else { return nil }
-                index = end
-                if index < bytes.count, !isSpace(bytes[index]) { return nil }
-            }
-            words.append(String(decoding: word, as: UTF8.self))
-        }
+        splitArguments(Array(line.utf8))?.map { String(decoding: $0, as: UTF8.self) }
     }
 
-    /// Appends what stands between the quotes; returns the index after the closing quote.
-    private static func quotedEnd(_ bytes: [UInt8], from start: Int, quote: UInt8, into word: inout [UInt8]) -> Int? {
-        let backslash = UInt8(ascii: "\\")
-        var index = start
-        while index < bytes.count {
-            let byte = bytes[index]
-            if byte == quote { return index + 1 }
-            guard byte == backslash, index + 1 < bytes.count else {
-                word.append(byte)
-                index += 1
-                continue
-            }
-            let next = bytes[index + 1]
-            if quote == UInt8(ascii: "'") {
-                // Only \' means something between single quotes.
-                word.append(next == quote ? quote : backslash)
-                index += next == quote ? 2 : 1
-                continue
-            }
-            if next == UInt8(ascii: "x"), index + 3 < bytes.count,
-                let high = hexDigit(bytes[index + 2]), let low = hexDigit(bytes[index + 3])
-            {
-                word.append(high << 4 | low)
-                index += 4
-                continue
-            }
-            switch next {
-            case UInt8(ascii: "n"): word.append(10)
-            case UInt8(ascii: "r"): word.append(13)
-            case UInt8(ascii: "t"): word.append(9)
-            case UInt8(ascii: "b"): word.append(8)
-            case UInt8(ascii: "a"): word.append(7)
-            default: word.append(next)
-            }
-            index += 2
-        }
-        return nil
-    }
-
-    private static func hexDigit(_ byte: UInt8) -> UInt8? {
-        Character(UnicodeScalar(byte)).hexDigitValue.map { UInt8($0) }
-    }
-
-    /// The word as it can stand in a line: quoted when it is empty or has characters with a meaning.
+    /// The word as it can stand in a line: in quotes only when it is empty or has characters with a meaning.
     package static func quoted(_ word: String) -> String {
         let isPlain = word.utf8.allSatisfy { byte in
-            byte > 32 && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "'") && byte != UInt8(ascii: "\\")
-                && byte != 127
+            byte > 32 && byte < 127 && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "'")
+                && byte != UInt8(ascii: "\\")
         }
         if !word.isEmpty, isPlain, word.first != "#" { return word }
-        var result = "\""
-        for scalar in word.unicodeScalars {
-            switch scalar {
-            case "\"", "\\": result += "\\\(scalar)"
-            case "\n": result += "\\n"
-            case "\r": result += "\\r"
-            case "\t": result += "\\t"
-            default:
-                if scalar.value < 32 {
-                    result += "\\x" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
-                } else {
-                    result.unicodeScalars.append(scalar)
-                }
-            }
-        }
-        return result + "\""
+        return String(decoding: quotedArgument(word.utf8), as: UTF8.self)
     }
 }
 

@@ -82,12 +82,12 @@ package struct LocalCluster {
                 ? "Starting \(stopped.count) nodes of \(server)"
                 : "Starting the \(stopped.count) of \(settings.nodes) nodes that do not run")
         for node in stopped { try checkPortIsFree(node, deadline: deadline) }
-        try Files.write(settings.fileText, to: "\(directory)/\(Self.settingsFileName)", mode: 0o600)
+        try Files.write(settings.fileText, to: "\(directory)/\(Self.settingsFileName)", permissions: 0o600)
         var children: [pid_t] = []
         for node in stopped {
             try Files.makeFolder(node.directory)
             let text = settings.nodeFileText(port: node.address.port, directory: node.directory)
-            try Files.write(text, to: node.configuration, mode: 0o600)
+            try Files.write(text, to: node.configuration, permissions: 0o600)
             let child = try NodeProcess.spawn(executable: server, configuration: node.configuration, log: node.log)
             // The server writes the same; until then a stop already finds it.
             try Files.write("\(child)\n", to: node.pidFile)
@@ -202,11 +202,11 @@ package struct LocalCluster {
             throw ToolFailure("node \(node.address) (pid \(node.pid!)) is running: stop the cluster first")
         }
         var foreign: [String] = []
-        for node in nodes where Files.isFolder(node.directory) {
+        for node in nodes where FileIO.isDirectory(node.directory) {
             foreign += remove(from: node.directory, isOurs: ownsFile)
         }
         unlink("\(directory)/\(Self.settingsFileName)")
-        foreign += Files.names(in: directory).map { "\(directory)/\($0)" }.filter { !Files.isFolder($0) }
+        foreign += Files.names(in: directory).map { "\(directory)/\($0)" }.filter { !FileIO.isDirectory($0) }
         if rmdir(directory) == 0 {
             progress.note("Removed \(directory).")
         } else {
@@ -217,7 +217,7 @@ package struct LocalCluster {
 
     private func ownsFile(_ name: String) -> Bool {
         let database = value(of: "dbfilename") ?? "dump.rdb"
-        return ["node.conf", "server.log", "server.pid"].contains { name == $0 || name == $0 + ".new" }
+        return ["node.conf", "server.log", "server.pid"].contains { name == $0 || name.hasPrefix($0 + ".tmp-") }
             || [database, "nodes.conf", "temp-"].contains { name.hasPrefix($0) }
     }
 
@@ -228,9 +228,9 @@ package struct LocalCluster {
         let logName = value(of: "appendfilename") ?? "appendonly.aof"
         for name in Files.names(in: folder) {
             let path = "\(folder)/\(name)"
-            if name == logFolder, Files.isFolder(path) {
+            if name == logFolder, FileIO.isDirectory(path) {
                 left += remove(from: path) { $0.hasPrefix(logName) || $0.hasPrefix("temp-") }
-            } else if !isOurs(name) || Files.isFolder(path) || unlink(path) != 0 {
+            } else if !isOurs(name) || FileIO.isDirectory(path) || unlink(path) != 0 {
                 left.append(path)
             }
         }

@@ -1,4 +1,5 @@
 import Glibc
+import MartletSystem
 
 /// Server processes of a local cluster: starting them as daemons, and finding them again by their pid files.
 package enum NodeProcess {
@@ -64,40 +65,19 @@ package enum NodeProcess {
     }
 }
 
-/// Small files as text.
+/// What the tools need of the file system beyond ``FileIO``: text, and failures that say which file.
 package enum Files {
+    /// Nil when the file is not there or cannot be read.
     package static func read(_ path: String) -> String? {
-        guard let file = fopen(path, "r") else { return nil }
-        defer { fclose(file) }
-        var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 16 * 1024)
-        while true {
-            let count = fread(&chunk, 1, chunk.count, file)
-            if count == 0 { break }
-            bytes += chunk[..<count]
-        }
-        guard ferror(file) == 0 else { return nil }
-        return String(decoding: bytes, as: UTF8.self)
+        (try? FileIO.read(path)).map { String(decoding: $0, as: UTF8.self) }
     }
 
-    /// Replaces the file in one step: a reader sees the old text or the new one.
-    package static func write(_ text: String, to path: String, mode: mode_t = 0o644) throws(ToolFailure) {
-        func failure() -> ToolFailure { ToolFailure("cannot write \(path): \(String(cString: strerror(errno)))") }
-        let temporary = path + ".new"
-        let fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
-        guard fd >= 0 else { throw failure() }
-        var bytes = Array(text.utf8)[...]
-        while !bytes.isEmpty {
-            let count = bytes.withUnsafeBytes { Glibc.write(fd, $0.baseAddress!, $0.count) }
-            guard count > 0 else {
-                let reason = failure()
-                close(fd)
-                throw reason
-            }
-            bytes = bytes.dropFirst(count)
+    package static func write(_ text: String, to path: String, permissions: UInt32 = 0o644) throws(ToolFailure) {
+        do throws(SystemError) {
+            try FileIO.replace(path, with: text, permissions: permissions)
+        } catch {
+            throw ToolFailure("cannot write \(path): \(error.reason)")
         }
-        close(fd)
-        guard rename(temporary, path) == 0 else { throw failure() }
     }
 
     /// Makes a folder and those above it.
@@ -105,19 +85,15 @@ package enum Files {
         var made = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
             made += (made.isEmpty || made == "/" ? "" : "/") + part
-            guard mkdir(made, 0o755) == 0 || errno == EEXIST else {
-                throw ToolFailure("cannot make the folder \(made): \(String(cString: strerror(errno)))")
+            do throws(SystemError) {
+                try FileIO.makeDirectory(made)
+            } catch {
+                throw ToolFailure("cannot make the folder \(made): \(error.reason)")
             }
         }
-        guard isFolder(path) else { throw ToolFailure("\(path) is not a folder") }
     }
 
-    package static func isFolder(_ path: String) -> Bool {
-        var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-    }
-
-    package static func isExecutable(_ path: String) -> Bool { access(path, X_OK) == 0 && !isFolder(path) }
+    package static func isExecutable(_ path: String) -> Bool { access(path, X_OK) == 0 && !FileIO.isDirectory(path) }
 
     package static func linkTarget(_ path: String) -> String? {
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
@@ -127,29 +103,15 @@ package enum Files {
     }
 
     /// The names in a folder; empty when there is none.
-    package static func names(in folder: String) -> [String] {
-        guard let stream = opendir(folder) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names.sorted()
-    }
+    package static func names(in folder: String) -> [String] { ((try? FileIO.names(in: folder)) ?? []).sorted() }
 
     /// The absolute form of a path whose last parts need not exist; `..` is left to the system.
     package static func absolute(_ path: String) -> String {
         if path.hasPrefix("/") { return path }
-        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-        guard getcwd(&buffer, buffer.count) != nil else { return path }
-        let base = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return base + "/" + (path.hasPrefix("./") ? String(path.dropFirst(2)) : path)
+        return FileIO.currentDirectory + "/" + (path.hasPrefix("./") ? String(path.dropFirst(2)) : path)
     }
 
-    /// The path without symbolic links, as /proc shows it. The file must exist.
+    /// The path without symbolic links, as /proc shows it; the path itself when there is no such file.
     package static func canonical(_ path: String) -> String {
         guard let real = realpath(path, nil) else { return path }
         defer { free(real) }

@@ -79,22 +79,6 @@ import martlet
 
 @Suite struct ConfigLineTests {
     @Test(
-        "Lines are divided by redis.conf's rules",
-        arguments: [
-            ("a b  c", ["a", "b", "c"]), ("  ", []), ("a \"b c\"", ["a", "b c"]), ("a \"\"", ["a", ""]),
-            (#"a "\x41\n\"\\\q""#, ["a", "A\n\"\\q"]), (#"'it\'s' 'a\n'"#, ["it's", #"a\n"#]),
-            (#"a"b""#, ["ab"]),
-        ] as [(String, [String])])
-    func words(_ line: String, expected: [String]) {
-        #expect(ConfigLine.words(line) == expected)
-    }
-
-    @Test("Unbalanced quotes are refused", arguments: ["\"a", "'a", "\"a\"b", "a \"b\\\""])
-    func unbalanced(_ line: String) {
-        #expect(ConfigLine.words(line) == nil)
-    }
-
-    @Test(
         "Quoting is undone by dividing",
         arguments: ["", "a", "a b", "\"", "'", "\\", "#x", "tab\t", "\u{1}x", "ü ä", "a#b"])
     func quoting(_ word: String) {
