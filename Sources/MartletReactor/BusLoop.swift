@@ -317,7 +317,8 @@ final class BusLoop {
         } else {
             droppedMessageCount += 1
             if droppedMessageCount.isPowerOfTwo {
-                Log.warning("\(droppedMessageCount) published messages from the cluster bus dropped: main thread too slow")
+                Log.warning(
+                    "\(droppedMessageCount) published messages from the cluster bus dropped: main thread too slow")
             }
         }
     }
@@ -456,7 +457,8 @@ final class BusLoop {
             Log.warning("Bad message length or signature received from Cluster bus.")
             lose(link, .protocolError)
         } else if assemblyByteCount > Self.assemblyBytesMax {
-            Log.warning("Cluster bus packets larger than \(Self.assemblyBytesMax) bytes in flight: closing a connection")
+            Log.warning(
+                "Cluster bus packets larger than \(Self.assemblyBytesMax) bytes in flight: closing a connection")
             lose(link, .protocolError)
         }
     }
@@ -473,7 +475,8 @@ final class BusLoop {
         if link.enqueue(packet) {
             markForFlush(link)
         } else {
-            Log.warning("Output buffer of a cluster bus connection over \(ClusterBusLink.sendBytesMax) bytes: closing it")
+            Log.warning(
+                "Output buffer of a cluster bus connection over \(ClusterBusLink.sendBytesMax) bytes: closing it")
             close(link)
             deferred.append(.closed(id, .protocolError))
         }

@@ -98,7 +98,9 @@ package enum Socket {
 
     /// Bytes the kernel keeps for this socket in each direction; 0 leaves the system's choice.
     package static func setBufferSizes(_ fd: Int32, sendBytes: Int, receiveBytes: Int) throws(SystemError) {
-        if sendBytes > 0 { try setOption(fd, SOL_SOCKET, SO_SNDBUF, Int32(clamping: sendBytes), "setsockopt SO_SNDBUF") }
+        if sendBytes > 0 {
+            try setOption(fd, SOL_SOCKET, SO_SNDBUF, Int32(clamping: sendBytes), "setsockopt SO_SNDBUF")
+        }
         if receiveBytes > 0 {
             try setOption(fd, SOL_SOCKET, SO_RCVBUF, Int32(clamping: receiveBytes), "setsockopt SO_RCVBUF")
         }

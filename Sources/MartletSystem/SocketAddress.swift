@@ -86,8 +86,10 @@ package struct SocketAddress: Sendable {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) { text in
             let isText = withUnsafeBytes(of: storage) { bytes in
                 switch family {
-                case AF_INET: inet_ntop(AF_INET, bytes.baseAddress! + 4, text.baseAddress!, socklen_t(text.count)) != nil
-                case AF_INET6: inet_ntop(AF_INET6, bytes.baseAddress! + 8, text.baseAddress!, socklen_t(text.count)) != nil
+                case AF_INET:
+                    inet_ntop(AF_INET, bytes.baseAddress! + 4, text.baseAddress!, socklen_t(text.count)) != nil
+                case AF_INET6:
+                    inet_ntop(AF_INET6, bytes.baseAddress! + 8, text.baseAddress!, socklen_t(text.count)) != nil
                 default: false
                 }
             }

@@ -72,7 +72,8 @@ import Testing
         #expect(assembler.byteCount == 0)
     }
 
-    @Test("What does not begin like a packet is refused at once, also when it comes byte by byte", arguments: [1, 3, 64])
+    @Test(
+        "What does not begin like a packet is refused at once, also when it comes byte by byte", arguments: [1, 3, 64])
     func garbage(pieceBytes: Int) {
         #expect(Self.feed(Array("GET / HTTP/1.1\r\nHost: here\r\n\r\n".utf8), pieceBytes: pieceBytes) == nil)
         #expect(Self.feed(Self.head(length: 15, kind: 0), pieceBytes: pieceBytes) == nil)

@@ -127,7 +127,9 @@ import Testing
         }
     }
 
-    @Test("A hung command thread makes its bus keep silent, so that the node is failed, and it returns when it beats again")
+    @Test(
+        "A hung command thread makes its bus keep silent, so that the node is failed, and it returns when it beats again"
+    )
     func stall() throws {
         try withTemporaryDirectory { directory in
             let nodes = try makeCluster(in: directory, count: 3, nodeTimeout: 1000)

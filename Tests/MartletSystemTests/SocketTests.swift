@@ -56,7 +56,9 @@ struct Unexpected: Error {}
         var buffer = [UInt8](repeating: 0, count: 64)
         guard case .wouldBlock = Socket.receive(server, into: &buffer, count: 64) else { throw Unexpected() }
 
-        guard case .transferred(5) = Socket.send(client, from: Array("hello".utf8), count: 5) else { throw Unexpected() }
+        guard case .transferred(5) = Socket.send(client, from: Array("hello".utf8), count: 5) else {
+            throw Unexpected()
+        }
         try waitUntilReadable(server)
         guard case .transferred(5) = Socket.receive(server, into: &buffer, count: 64) else { throw Unexpected() }
         #expect(buffer.prefix(5).elementsEqual("hello".utf8))
@@ -140,7 +142,9 @@ struct Unexpected: Error {}
         let listener = try Socket.listen(address: "127.0.0.1", port: 0, backlog: 4)
         defer { Socket.close(listener) }
         let port = try #require(Socket.localAddress(listener)).port
-        let inUse = #expect(throws: SystemError.self) { try Socket.listen(address: "127.0.0.1", port: port, backlog: 4) }
+        let inUse = #expect(throws: SystemError.self) {
+            try Socket.listen(address: "127.0.0.1", port: port, backlog: 4)
+        }
         #expect(inUse?.isAddressInUse == true)
         #expect(inUse?.description == "bind: Address already in use")
         let foreign = #expect(throws: SystemError.self) { try Socket.listen(address: "192.0.2.1", port: 0, backlog: 4) }
