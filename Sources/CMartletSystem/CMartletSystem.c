@@ -1,7 +1,11 @@
 #define _GNU_SOURCE
 #include "CMartletSystem.h"
 
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 int martlet_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
     return accept4(fd, address, length, flags);

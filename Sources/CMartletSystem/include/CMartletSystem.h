@@ -3,15 +3,9 @@
 #ifndef C_MARTLET_SYSTEM_H
 #define C_MARTLET_SYSTEM_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-
-#include <errno.h>
-#include <fcntl.h>
+// No feature macro here: it would change glibc's types, and Swift refuses types that differ from those of its own Glibc
+// module. Prototypes that need _GNU_SOURCE are called in the .c file only.
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -19,7 +13,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 /// accept4(2), which Glibc hides behind _GNU_SOURCE.
 int martlet_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
