@@ -17,12 +17,15 @@ final class NodeHarness {
     private var batch = RequestBatch()
     private var microseconds: Int64
 
-    init(isClustered: Bool = false, databases: Int = 16, startMilliseconds: Int64 = 1_700_000_000_000) {
+    init(isClustered: Bool = false, startMilliseconds: Int64 = 1_700_000_000_000) {
         microseconds = startMilliseconds * 1000
-        let time = NodeTime(monotonicMicroseconds: microseconds, unixMicroseconds: microseconds)
+        var configuration = ServerConfiguration()
+        configuration.isClusterEnabled = isClustered
+        configuration.debugCommand = .yes
         node = Node(
-            databaseCount: isClustered ? 1 : databases, isClustered: isClustered, seed: HashSeed(k0: 1, k1: 2),
-            runID: String(repeating: "a", count: 40), time: time)
+            configuration: configuration, seed: HashSeed(k0: 1, k1: 2), runID: String(repeating: "a", count: 40),
+            time: NodeTime(monotonicMicroseconds: microseconds, unixMicroseconds: microseconds),
+            processFacts: { ProcessFacts() })
         client = node.addClient(address: "127.0.0.1:50000", localAddress: "127.0.0.1:6379", fd: 8)
     }
 
