@@ -1,4 +1,5 @@
 import MartletBase
+import MartletCluster
 import MartletKeyspace
 import MartletRESP
 import MartletServer
@@ -14,9 +15,14 @@ import MartletSystem
 // The phases touch each other only through the batch and the reply buffers, so reading and writing can move to other
 // threads without a change here.
 
+/// What jobs of other threads report to the command thread.
+enum InboxMessage: Sendable {
+    case resolvedForMigration(KeyMigration, SocketAddress?)
+}
+
 package struct Reactor: ~Copyable {
-    private var node: Node
-    private var poller: Poller
+    var node: Node
+    var poller: Poller
     private let signals: SignalReader
     private var batch = RequestBatch()
     private let arena: UnsafeMutablePointer<UInt8>
@@ -31,7 +37,17 @@ package struct Reactor: ~Copyable {
     /// Where the client cron goes on: it looks at a part of the clients each time.
     private var cronClientIndex = 0
     private var isStopping = false
-    private let worker: BackgroundWorker
+    let worker: BackgroundWorker
+    /// What background jobs report.
+    let inbox: Mailbox<InboxMessage>
+    private var inboxBatch: [InboxMessage] = []
+    let bus: BusThread?
+    private var view: PublishedReference<ClusterView>.Reader?
+    private var noticeBatch: [BusNotice] = []
+    var migrationLinks: [UInt64: MigrationLink] = [:]
+    private var nextLinkToken = Reactor.linkTokensMin
+    /// Where links that are not clients receive.
+    let scratch: UnsafeMutableRawBufferPointer
 
     /// Bytes received side by side before a batch is executed: about what a core's second-level cache holds.
     private static let arenaBytes = 512 * 1024
@@ -40,14 +56,21 @@ package struct Reactor: ~Copyable {
     private static let receiveBytesMin = 16 * 1024
     /// (MAX_ACCEPTS_PER_CALL)
     private static let acceptsPerTurnMax = 1000
-    /// Tokens below this are listeners and the like; others are addresses of connections.
-    private static let connectionTokensMin: UInt64 = 1024
+    // Tokens of the poller: listeners by index, then the fixed ones, then links by number; addresses of connections are
+    // far above all of them.
+    private static let inboxToken: UInt64 = 1021
+    private static let busToken: UInt64 = 1022
     private static let signalToken: UInt64 = 1023
+    private static let linkTokensMin: UInt64 = 1024
+    private static let connectionTokensMin: UInt64 = 1 << 20
 
     /// Opens listeners and makes the node. - Throws: with what went wrong, for the log.
     package init(_ configuration: ServerConfiguration, configurationPath: String) throws(StartFailure) {
         let listeners = try Listener.open(configuration)
+        var generator = SystemRandomNumberGenerator()
+        let bus = try Self.makeBus(configuration, seed: generator.next())
         do throws(SystemError) {
+            let inbox = try Mailbox<InboxMessage>()
             let worker = try BackgroundWorker(name: "background")
             let poller = try Poller()
             let signals = try SignalReader()
@@ -55,23 +78,30 @@ package struct Reactor: ~Copyable {
                 try poller.add(listener.fd, .readable, token: UInt64(index))
             }
             try poller.add(signals.fd, .readable, token: Self.signalToken)
+            try poller.add(inbox.wakeup.fd, .readable, token: Self.inboxToken)
+            if let bus { try poller.add(bus.notices.wakeup.fd, .readable, token: Self.busToken) }
+            try bus?.start()
             self.poller = poller
             self.signals = signals
             self.worker = worker
+            self.inbox = inbox
         } catch {
             throw StartFailure("Cannot set up the event loop: \(error)")
         }
         self.listeners = listeners
-        clock = SlewedClock(monotonic: SystemClock.monotonicMicroseconds, wall: SystemClock.wallMicroseconds)
+        self.bus = bus
+        view = bus.map { PublishedReference.Reader($0.view) }
+        scratch = .allocate(byteCount: 64 * 1024, alignment: 16)
+        clock = SlewedClock(monotonic: SystemClock.bootNanoseconds, wall: SystemClock.wallNanoseconds)
         arena = .allocate(capacity: Self.arenaBytes)
         let monotonic = SystemClock.monotonicMicroseconds
-        var generator = SystemRandomNumberGenerator()
         let digits = Array("0123456789abcdef")
         node = Node(
             configuration: configuration, seed: HashSeed(k0: generator.next(), k1: generator.next()),
             runID: String((0..<40).map { _ in digits[Int.random(in: 0..<16, using: &generator)] }),
-            time: NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: monotonic)),
+            time: NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: SystemClock.bootNanoseconds) / 1000),
             processFacts: { Self.processFacts(configurationPath: configurationPath) })
+        if let view { node.adopt(view.value) }
         Log.notice("Server initialized")
         for listener in listeners where listener.isUnix {
             Log.notice("The server is now ready to accept connections at \(configuration.unixSocketPath)")
@@ -79,7 +109,30 @@ package struct Reactor: ~Copyable {
         Log.notice("Ready to accept connections")
     }
 
-    deinit { arena.deallocate() }
+    deinit {
+        arena.deallocate()
+        scratch.deallocate()
+    }
+
+    /// The cluster bus, or nil outside of cluster mode.
+    private static func makeBus(_ configuration: ServerConfiguration, seed: UInt64) throws(StartFailure) -> BusThread? {
+        guard configuration.isClusterEnabled else { return nil }
+        let port = configuration.clusterPort == 0 ? configuration.port + 10_000 : configuration.clusterPort
+        var options = BusOptions(
+            bindAddresses: configuration.bindAddresses, port: port, configurationPath: configuration.clusterConfigFile,
+            configuration: ClusterConfiguration(configuration), seed: seed)
+        options.backlog = configuration.tcpBacklog
+        options.sourceAddress = configuration.bindSourceAddress
+        options.stallTimeoutMilliseconds = Int64(configuration.clusterStallMilliseconds)
+        do throws(BusStartError) { return try BusThread(options) } catch { throw StartFailure("\(error)") }
+    }
+
+    mutating func makeLinkToken() -> UInt64 {
+        repeat {
+            nextLinkToken = nextLinkToken + 1 < Self.connectionTokensMin ? nextLinkToken + 1 : Self.linkTokensMin
+        } while migrationLinks[nextLinkToken] != nil
+        return nextLinkToken
+    }
 
     private static func processFacts(configurationPath: String) -> ProcessFacts {
         var facts = ProcessFacts()
@@ -103,6 +156,7 @@ package struct Reactor: ~Copyable {
         // What was promised in this turn still leaves.
         sendQueued()
         for listener in listeners { listener.close() }
+        bus?.stop()
         Log.warning("Martlet is now ready to exit, bye bye...")
     }
 
@@ -111,10 +165,14 @@ package struct Reactor: ~Copyable {
         let timeout = resumed.isEmpty ? max(0, nextCron - now) : 0
         let eventCount = poller.wait(timeoutMilliseconds: Int(timeout))
         updateTime()
+        if let bus {
+            bus.status.beat(now: node.time.monotonicMilliseconds)
+            refreshView()
+        }
         for index in 0..<eventCount {
             let event = poller.event(at: index)
             if event.token < Self.connectionTokensMin {
-                if event.token == Self.signalToken { receiveSignals() } else { accept(listeners[Int(event.token)]) }
+                handleSpecial(event)
                 continue
             }
             guard let connection = ConnectionPointer(bitPattern: UInt(event.token)), !connection.pointee.isClosed else {
@@ -132,9 +190,62 @@ package struct Reactor: ~Copyable {
         freeClosed()
     }
 
+    private mutating func handleSpecial(_ event: Poller.Event) {
+        switch event.token {
+        case Self.signalToken: receiveSignals()
+        case Self.busToken: receiveNotices()
+        case Self.inboxToken: receiveInbox()
+        case Self.linkTokensMin...:
+            if let link = migrationLinks[event.token] { handle(link, event) }
+        default: accept(listeners[Int(event.token)])
+        }
+    }
+
+    private mutating func receiveInbox() {
+        inbox.drain(into: &inboxBatch)
+        for message in inboxBatch {
+            switch message {
+            case .resolvedForMigration(let job, let address): resolvedForMigration(job, address)
+            }
+        }
+        inboxBatch.removeAll()
+    }
+
+    // MARK: The cluster bus
+
+    /// The view comes first: a client that is told OK finds it in force.
+    private mutating func refreshView() {
+        guard view != nil, view!.refresh() else { return }
+        node.adopt(view!.value)
+    }
+
+    private mutating func receiveNotices() {
+        guard let bus else { return }
+        bus.notices.drain(into: &noticeBatch)
+        refreshView()
+        for notice in noticeBatch {
+            switch notice {
+            case .reply(let token, let reply): node.clusterReplied(token, reply)
+            case .followPrimary(_, let host, let port, let sharesHistory):
+                node.follow(host: host, port: Int(port), sharesHistory: sharesHistory)
+            case .becomePrimary: node.becomePrimary()
+            case .pauseWrites(let milliseconds): node.pauseWritesForFailover(milliseconds: milliseconds)
+            case .resumeWrites: node.resumeWritesAfterFailover()
+            case .deleteKeys(let slots): node.deleteKeys(inSlots: slots)
+            case .flushAll: node.flushEverything()
+            case .dropShardChannels, .publish: break
+            case .failed(let text):
+                Log.warning("\(text), exiting.")
+                isStopping = true
+            }
+        }
+        noticeBatch.removeAll()
+    }
+
     private mutating func cron() {
+        migrationCron()
         nextCron = node.time.monotonicMilliseconds + Int64(1000 / max(1, node.configuration.hz))
-        clock.observe(monotonic: SystemClock.monotonicMicroseconds, wall: SystemClock.wallMicroseconds)
+        clock.observe(monotonic: SystemClock.bootNanoseconds, wall: SystemClock.wallNanoseconds)
         node.cron()
         clientsCron()
     }
@@ -177,7 +288,7 @@ package struct Reactor: ~Copyable {
 
     private mutating func updateTime() {
         let monotonic = SystemClock.monotonicMicroseconds
-        node.beginTurn(NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: monotonic)))
+        node.beginTurn(NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: SystemClock.bootNanoseconds) / 1000))
     }
 
     // MARK: Accept and close
@@ -403,9 +514,9 @@ package struct Reactor: ~Copyable {
             case .close(let client):
                 if let connection = connection(of: client) { close(connection) }
             case .free(let tables): worker.post(.run { _ = tables })
-            case .cluster(_, let token):
-                node.answer(token) { $0.error(.text("ERR This instance has cluster support disabled")) }
-            case .writesPaused: break
+            case .cluster(let request, let token): bus?.post(.command(request, token: token))
+            case .writesPaused: bus?.post(.writesPaused(offset: node.replicationOffset))
+            case .migrate(let job): migrate(job)
             case .configurationChanged(let names): configurationChanged(names)
             case .stop: isStopping = true
             }
@@ -414,6 +525,7 @@ package struct Reactor: ~Copyable {
 
     private mutating func configurationChanged(_ names: [String]) {
         for name in names where name == "loglevel" { Log.level = node.configuration.logLevel }
+        if let bus { bus.post(.configure(ClusterConfiguration(node.configuration))) }
     }
 
     private func connection(of client: ClientPointer) -> ConnectionPointer? {

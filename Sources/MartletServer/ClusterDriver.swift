@@ -90,6 +90,7 @@ extension Node {
 
     /// Where the keys of a request stand. Empty if it has none or is malformed.
     package func keyIndexes(of request: Request, command index: Int) -> [Int] {
+        if index == migrateCommand { return migrateKeyIndexes(of: request) }
         var indexes: [Int] = []
         for spec in commands[index].keys where !spec.flags.contains(.notKey) {
             indexes += spec.keyIndexes(in: request) ?? []
@@ -118,5 +119,12 @@ extension ReplyBuffer {
                 cluster(value)
             }
         }
+    }
+}
+
+extension Node {
+    /// CLUSTER RESET: every key goes.
+    package mutating func flushEverything() {
+        for database in 0..<keyspace.databaseCount { effects.append(.free(keyspace.flush(database: database))) }
     }
 }

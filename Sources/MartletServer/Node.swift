@@ -104,6 +104,9 @@ package struct Node: ~Copyable {
     /// Index of MIGRATE, which is served whatever the state of its slot; -1 if there is none.
     let migrateCommand: Int
     var pauses = Pauses()
+    var pendingMigrations: [UInt64: PendingKeyMigration] = [:]
+    /// Keys on their way to another server, and in how many transfers.
+    var lockedKeys: [LockedKey: Int] = [:]
     private var nextToken: UInt64 = 1
 
     package init(
@@ -131,7 +134,7 @@ package struct Node: ~Copyable {
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
-        .string, .connection,
+        .string, .connection, .cluster, .keyMigration,
     ]
 
     /// Whether there is a command of that name, in any case. - Complexity: O(commands)

@@ -15,6 +15,8 @@ package enum NodeEffect {
     case cluster(ClusterRequest, token: UInt64)
     /// Writes are held back: tell the bus, with the replication offset that was reached.
     case writesPaused
+    /// Transfer keys; the end is told to ``Node/migrationEnded(_:_:)``.
+    case migrate(KeyMigration)
     /// Directives that CONFIG SET changed.
     case configurationChanged([String])
     /// End the process.

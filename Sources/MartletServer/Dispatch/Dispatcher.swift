@@ -205,6 +205,10 @@ extension Node {
         if gates.contains(.loading), !flags.contains(.loading) {
             return .refused(.text("LOADING Redis is loading the dataset in memory"))
         }
+        if gates.contains(.lockedKeys), namesLockedKey(request, command: index, database: client.pointee.database) {
+            park(client, .migratingKey)
+            return .wait
+        }
         if gates.contains(.paused), !client.pointee.flags.contains(.replica),
             pauses.holdsAll || isWrite || flags.contains(.mayReplicate)
         {

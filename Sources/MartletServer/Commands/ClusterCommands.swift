@@ -1,0 +1,195 @@
+import MartletBase
+import MartletCluster
+import MartletKeyspace
+import MartletRESP
+
+// CLUSTER. Subcommands about keys are answered here; everything else belongs to the cluster state machine on the bus
+// thread, so it travels there as a message and the client is parked until the answer comes.
+
+extension CommandFamily {
+    static let cluster = CommandFamily(.cluster, [.cluster])
+}
+
+extension Command {
+    static let cluster = Command(
+        "CLUSTER", since: "3.0.0", arity: .atLeast(2), complexity: "Depends on subcommand.",
+        summary: "A container for cluster commands",
+        subcommands: [
+            Command(
+                "COUNTKEYSINSLOT", since: "3.0.0", arity: .exactly(3), flags: [.stale], complexity: "O(1)",
+                summary: "Return the number of local keys in the specified hash slot",
+                run: .node { request, node, client throws(ReplyError) in
+                    try node.requireCluster()
+                    let slot = try slot(request[2])
+                    client.pointee.reply.integer(node.keyspace.keyCount(slot: slot))
+                }),
+            Command(
+                "GETKEYSINSLOT", since: "3.0.0", arity: .exactly(4), flags: [.stale],
+                complexity: "O(log(N)) where N is the number of requested keys",
+                summary: "Return local key names in the specified hash slot",
+                run: .node { request, node, client throws(ReplyError) in
+                    try node.requireCluster()
+                    guard let number = parseInt64(request[2]), let count = parseInt64(request[3]) else {
+                        throw .notAnInteger
+                    }
+                    guard let slot = HashSlot(number), count >= 0 else {
+                        throw .text("ERR Invalid slot or number of keys")
+                    }
+                    let start = client.pointee.reply.deferredAggregate()
+                    var found = 0
+                    node.keyspace.forEachKey(slot: slot) { entry in
+                        guard found < count else { return false }
+                        client.pointee.reply.bulk(entry.key)
+                        found += 1
+                        return true
+                    }
+                    client.pointee.reply.endArray(start, count: found)
+                }),
+            Command(
+                "KEYSLOT", since: "3.0.0", arity: .exactly(3), flags: [.stale],
+                complexity: "O(N) where N is the number of bytes in the key",
+                summary: "Returns the hash slot of the specified key",
+                run: .node { request, node, client throws(ReplyError) in
+                    try node.requireCluster()
+                    client.pointee.reply.integer(HashSlot.of(request[2]).index)
+                }),
+            forwarded("ADDSLOTS", "3.0.0", .atLeast(3), [.admin, .stale, .noAsyncLoading],
+                "O(N) where N is the total number of hash slot arguments",
+                "Assign new hash slots to receiving node"),
+            forwarded("ADDSLOTSRANGE", "7.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
+                "O(N) where N is the total number of the slots between the start slot and end slot arguments.",
+                "Assign new hash slots to receiving node"),
+            forwarded("BUMPEPOCH", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
+                "O(1)",
+                "Advance the cluster config epoch"),
+            forwarded("COUNT-FAILURE-REPORTS", "3.0.0", .exactly(3), [.admin, .stale],
+                "O(N) where N is the number of failure reports",
+                "Return the number of failure reports active for a given node"),
+            forwarded("DELSLOTS", "3.0.0", .atLeast(3), [.admin, .stale, .noAsyncLoading],
+                "O(N) where N is the total number of hash slot arguments",
+                "Set hash slots as unbound in receiving node"),
+            forwarded("DELSLOTSRANGE", "7.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
+                "O(N) where N is the total number of the slots between the start slot and end slot arguments.",
+                "Set hash slots as unbound in receiving node"),
+            forwarded("FAILOVER", "3.0.0", .atLeast(2), [.admin, .stale, .noAsyncLoading],
+                "O(1)",
+                "Forces a replica to perform a manual failover of its master."),
+            forwarded("FLUSHSLOTS", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
+                "O(1)",
+                "Delete a node's own slots information"),
+            forwarded("FORGET", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
+                "O(1)",
+                "Remove a node from the nodes table"),
+            forwarded("INFO", "3.0.0", .exactly(2), [.stale],
+                "O(1)",
+                "Provides info about Redis Cluster node state"),
+            forwarded("LINKS", "7.0.0", .exactly(2), [.stale],
+                "O(N) where N is the total number of Cluster nodes",
+                "Returns a list of all TCP links to and from peer nodes in cluster"),
+            forwarded("MEET", "3.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
+                "O(1)",
+                "Force a node cluster to handshake with another node"),
+            forwarded("MYID", "3.0.0", .exactly(2), [.stale],
+                "O(1)",
+                "Return the node id"),
+            forwarded("MYSHARDID", "7.2.0", .exactly(2), [.stale],
+                "O(1)",
+                "Returns the shard ID of a node."),
+            forwarded("NODES", "3.0.0", .exactly(2), [.stale],
+                "O(N) where N is the total number of Cluster nodes",
+                "Get Cluster config for the node"),
+            forwarded("REPLICAS", "5.0.0", .exactly(3), [.admin, .stale],
+                "O(1)",
+                "List replica nodes of the specified master node"),
+            forwarded("REPLICATE", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
+                "O(1)",
+                "Reconfigure a node as a replica of the specified master node"),
+            forwarded("RESET", "3.0.0", .atLeast(2), [.admin, .noScript, .stale],
+                "O(N) where N is the number of known nodes. The command may execute a FLUSHALL as a side effect.",
+                "Reset a Redis Cluster node"),
+            forwarded("SAVECONFIG", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
+                "O(1)",
+                "Forces the node to save cluster state on disk"),
+            forwarded("SET-CONFIG-EPOCH", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
+                "O(1)",
+                "Set the configuration epoch in a new node"),
+            forwarded("SETSLOT", "3.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
+                "O(1)",
+                "Bind a hash slot to a specific node"),
+            forwarded("SHARDS", "7.0.0", .exactly(2), [.stale],
+                "O(N) where N is the total number of cluster nodes",
+                "Get array of cluster slots to node mappings"),
+            forwarded("SLAVES", "3.0.0", .exactly(3), [.admin, .stale],
+                "O(1)",
+                "List replica nodes of the specified master node"),
+            forwarded("SLOTS", "3.0.0", .exactly(2), [.stale],
+                "O(N) where N is the total number of Cluster nodes",
+                "Get array of Cluster slot to node mappings"),
+            forwarded("HELP", "5.0.0", .exactly(2), [.loading, .stale],
+                "O(1)",
+                "Show helpful text about the different subcommands"),
+        ],
+        run: .container)
+
+    /// A subcommand that the bus thread answers.
+    private static func forwarded(
+        _ name: StaticString, _ since: StaticString, _ arity: Arity, _ flags: CommandFlags,
+        _ complexity: StaticString, _ summary: StaticString
+    ) -> Command {
+        Command(
+            name, since: since, arity: arity, flags: flags, complexity: complexity, summary: summary,
+            run: .node { request, node, client throws(ReplyError) in
+                try node.requireCluster()
+                var question = ClusterRequest((1..<request.count).map { String(bytes: request[$0]) })
+                question.databaseIsEmpty = node.keyspace.keyCount(database: 0) == 0
+                if let slot = question.slotWhoseKeysMatter {
+                    question.keyCountInSlot = node.keyspace.keyCount(slot: slot)
+                }
+                node.effects.append(.cluster(question, token: node.parkForAnswer(client)))
+            })
+    }
+
+    private static func slot(_ bytes: UnsafeRawBufferPointer) throws(ReplyError) -> HashSlot {
+        guard let number = parseInt64(bytes) else { throw .notAnInteger }
+        guard let slot = HashSlot(number) else { throw .text("ERR Invalid slot") }
+        return slot
+    }
+}
+
+extension Node {
+    func requireCluster() throws(ReplyError) {
+        if !isClustered { throw .text("ERR This instance has cluster support disabled") }
+    }
+}
+
+extension ClusterConfiguration {
+    /// The directives that the cluster core obeys.
+    package init(_ configuration: ServerConfiguration) {
+        self.init()
+        nodeTimeoutMilliseconds = Int64(configuration.clusterNodeTimeoutMilliseconds)
+        port = UInt16(clamping: configuration.port)
+        busPort = UInt16(clamping: configuration.clusterPort)
+        announceIP = configuration.clusterAnnounceAddress
+        announcePort = UInt16(clamping: configuration.clusterAnnouncePort)
+        announceTLSPort = UInt16(clamping: configuration.clusterAnnounceTLSPort)
+        announceBusPort = UInt16(clamping: configuration.clusterAnnounceBusPort)
+        announceHostname = configuration.clusterAnnounceHostname
+        announceHumanNodename = configuration.clusterAnnounceHumanNodename
+        switch configuration.clusterPreferredEndpoint {
+        case .ip: preferredEndpointType = .ip
+        case .hostname: preferredEndpointType = .hostname
+        case .unknownEndpoint: preferredEndpointType = .unknownEndpoint
+        }
+        replicaValidityFactor = Int64(configuration.clusterReplicaValidityFactor)
+        replicationPingPeriodSeconds = Int64(configuration.replicationPingSeconds)
+        migrationBarrier = configuration.clusterMigrationBarrier
+        allowsReplicaMigration = configuration.clusterAllowsReplicaMigration
+        replicaNoFailover = configuration.clusterReplicaNoFailover
+        requiresFullCoverage = configuration.clusterRequiresFullCoverage
+        allowsReadsWhenDown = configuration.clusterAllowsReadsWhenDown
+        allowsPubSubShardWhenDown = configuration.clusterAllowsShardPubSubWhenDown
+        blacklistTTLSeconds = Int64(configuration.clusterBlacklistSeconds)
+        manualFailoverTimeoutMilliseconds = Int64(configuration.clusterManualFailoverMilliseconds)
+        linkSendBufferLimitBytes = Int(clamping: configuration.clusterLinkSendBufferLimit)
+    }
+}
