@@ -72,7 +72,8 @@ package struct ReplyBuffer: ~Copyable {
         count &+= bytes.count
     }
 
-    package mutating func append(_ text: StaticString) {
+    /// A text known at compile time. The label keeps a literal from becoming a `String` on the way.
+    package mutating func append(literal text: StaticString) {
         append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }
 
@@ -126,19 +127,20 @@ package struct ReplyBuffer: ~Copyable {
 
     // MARK: Replies
 
-    package mutating func ok() { append("+OK\r\n") }
+    package mutating func ok() { append(literal: "+OK\r\n") }
 
     /// - Parameter text: without line breaks.
+    /// - Parameter text: a fixed text; a literal is taken as a `String`.
     package mutating func simple(_ text: StaticString) {
         append(byte: UInt8(ascii: "+"))
-        append(text)
-        append("\r\n")
+        append(literal: text)
+        append(literal: "\r\n")
     }
 
     package mutating func simple(_ text: String) {
         append(byte: UInt8(ascii: "+"))
         append(text)
-        append("\r\n")
+        append(literal: "\r\n")
     }
 
     package mutating func integer(_ number: Int64) { append(prefix: UInt8(ascii: ":"), number) }
@@ -157,9 +159,7 @@ package struct ReplyBuffer: ~Copyable {
     }
 
     package mutating func bulk(_ bytes: [UInt8]) { bytes.withUnsafeBytes { bulk($0) } }
-    package mutating func bulk(_ text: StaticString) {
-        bulk(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
-    }
+    package mutating func bulk(_ text: StaticString) { bulk(text.bytes) }
     package mutating func bulk(_ text: String) {
         var text = text
         text.withUTF8 { bulk(UnsafeRawBufferPointer($0)) }
@@ -183,8 +183,8 @@ package struct ReplyBuffer: ~Copyable {
         }
     }
 
-    package mutating func null() { append(isRESP3 ? "_\r\n" : "$-1\r\n") }
-    package mutating func nullArray() { append(isRESP3 ? "_\r\n" : "*-1\r\n") }
+    package mutating func null() { append(literal: isRESP3 ? "_\r\n" : "$-1\r\n") }
+    package mutating func nullArray() { append(literal: isRESP3 ? "_\r\n" : "*-1\r\n") }
 
     package mutating func array(_ count: Int) { append(prefix: UInt8(ascii: "*"), Int64(count)) }
 
@@ -199,7 +199,7 @@ package struct ReplyBuffer: ~Copyable {
     package mutating func push(_ count: Int) { append(prefix: UInt8(ascii: isRESP3 ? ">" : "*"), Int64(count)) }
 
     package mutating func boolean(_ value: Bool) {
-        if isRESP3 { append(value ? "#t\r\n" : "#f\r\n") } else { integer(value ? 1 : 0) }
+        if isRESP3 { append(literal: value ? "#t\r\n" : "#f\r\n") } else { integer(value ? 1 : 0) }
     }
 
     /// A double; a bulk string in RESP2. - Parameter text: its decimal form.
@@ -207,7 +207,7 @@ package struct ReplyBuffer: ~Copyable {
         if isRESP3 {
             append(byte: UInt8(ascii: ","))
             append(text)
-            append("\r\n")
+            append(literal: "\r\n")
         } else {
             bulk(text)
         }
@@ -217,10 +217,10 @@ package struct ReplyBuffer: ~Copyable {
     package mutating func verbatim(_ text: [UInt8], format: StaticString = "txt") {
         guard isRESP3 else { return bulk(text) }
         append(prefix: UInt8(ascii: "="), Int64(text.count + 4))
-        append(format)
+        append(literal: format)
         append(byte: UInt8(ascii: ":"))
         append(text)
-        append("\r\n")
+        append(literal: "\r\n")
     }
 
     package mutating func verbatim(_ text: String, format: StaticString = "txt") {
@@ -230,12 +230,12 @@ package struct ReplyBuffer: ~Copyable {
     package mutating func error(_ error: ReplyError) {
         append(byte: UInt8(ascii: "-"))
         switch error {
-        case .text(let text): append(text)
+        case .text(let text): append(literal: text)
         case .message(let text):
             // A line break inside would end the reply early.
             for byte in text.utf8 { append(byte: byte == 13 || byte == 10 ? 32 : byte) }
         }
-        append("\r\n")
+        append(literal: "\r\n")
     }
 
     // MARK: Aggregates of unknown length

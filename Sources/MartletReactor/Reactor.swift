@@ -379,7 +379,9 @@ package struct Reactor: ~Copyable {
 
     private mutating func receive(_ connection: ConnectionPointer) {
         let client = connection.pointee.client
-        if client.pointee.isParked || connection.pointee.isInBatch {
+        // Its bytes may not move now; what has come since is still there in the next turn.
+        if connection.pointee.isInBatch { return }
+        if client.pointee.isParked {
             // Only to notice a closed connection and to keep the socket drained; executed after the client resumes.
             receiveIntoPending(connection)
             return

@@ -46,6 +46,10 @@ extension Node {
             let chunk = chunks + parsed.pointee.chunk
             if chunk.pointee.isStopped { continue }
             let client = chunk.pointee.client.assumingMemoryBound(to: Client.self)
+            if client.pointee.isClosing {
+                chunk.pointee.isStopped = true
+                continue
+            }
             guard parsed.pointee.error == .none else {
                 refuse(parsed.pointee, client)
                 chunk.pointee.isStopped = true
