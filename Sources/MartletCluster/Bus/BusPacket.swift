@@ -227,6 +227,20 @@ package struct BusPacket {
         package var secondaryPort: UInt16
         package var busPort: UInt16
         package var flags: NodeFlags
+
+        package init(
+            id: NodeID, pingSentSeconds: UInt32, pongReceivedSeconds: UInt32, ip: String, port: UInt16,
+            secondaryPort: UInt16, busPort: UInt16, flags: NodeFlags
+        ) {
+            self.id = id
+            self.pingSentSeconds = pingSentSeconds
+            self.pongReceivedSeconds = pongReceivedSeconds
+            self.ip = ip
+            self.port = port
+            self.secondaryPort = secondaryPort
+            self.busPort = busPort
+            self.flags = flags
+        }
     }
 
     /// The gossip entries, or nil if one of them is not to be believed: then none is.

@@ -275,7 +275,7 @@ extension IntegerRules {
 
     func rewritten(_ number: Int64) -> String {
         switch unit {
-        case .memory: formatMemory(number)
+        case .memory: formatMemory(UInt64(bitPattern: number))
         case .memoryOrPercent where number >= 0: formatMemory(number)
         default: shown(number)
         }
@@ -305,8 +305,8 @@ func parseMemory(_ word: [UInt8]) -> UInt64? {
 }
 
 /// The largest unit that divides `bytes`. Source: Redis 7.0 config.c, `rewriteConfigFormatMemory`.
-func formatMemory(_ bytes: Int64) -> String {
-    for (unit, factor) in [("gb", Int64(1) << 30), ("mb", 1 << 20), ("kb", 1 << 10)]
+func formatMemory<Count: FixedWidthInteger>(_ bytes: Count) -> String {
+    for (unit, factor) in [("gb", Count(1) << 30), ("mb", 1 << 20), ("kb", 1 << 10)]
     where bytes != 0 && bytes % factor == 0 {
         return "\(bytes / factor)\(unit)"
     }

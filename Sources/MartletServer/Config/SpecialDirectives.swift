@@ -20,7 +20,7 @@ extension SpecialDirective {
                 guard let seconds = parseLenientInteger(words[index])?.value, seconds >= 1,
                     let changes = parseLenientInteger(words[index + 1])?.value, changes >= 0
                 else { throw invalid }
-                points.append(SavePoint(seconds: Int(seconds), changes: Int(Int32(truncatingIfNeeded: changes))))
+                points.append(SavePoint(seconds: Int(seconds), changes: Int(Int32(clamping: changes))))
             }
             configuration.savePoints = points
         },
@@ -60,8 +60,8 @@ extension SpecialDirective {
             let limits = configuration.outputBufferLimits
             let parts = [("normal", limits.normal), ("replica", limits.replica), ("pubsub", limits.pubSub)]
             let lines = parts.map { name, limit in
-                let hard = formatMemory(Int64(bitPattern: limit.hardBytes))
-                let soft = formatMemory(Int64(bitPattern: limit.softBytes))
+                let hard = formatMemory(limit.hardBytes)
+                let soft = formatMemory(limit.softBytes)
                 return Array("client-output-buffer-limit \(name) \(hard) \(soft) \(limit.softSeconds)".utf8)
             }
             return limits == OutputBufferLimits() ? .linesIfPresent(lines) : .lines(lines)
