@@ -91,5 +91,6 @@ let package = Package(
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
         tests("MartletServerTests", of: ["MartletServer", "MartletBase", "MartletRESP", "MartletKeyspace"]),
         tests("MartletReactorTests", of: ["MartletReactor", "MartletSystem", "MartletCluster", "MartletBase"]),
+        tests("MartletClusterTests", of: ["MartletCluster", "MartletBase"]),
     ]
 )

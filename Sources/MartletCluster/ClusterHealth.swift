@@ -8,6 +8,8 @@
 // Source: `clusterUpdateState` in Redis 7.0 `cluster.c`. Unlike there, a node without a configuration file starts
 // without the wait, since nobody can have failed it over, and the number of voters is counted whenever it is needed.
 
+import MartletBase
+
 struct ClusterHealth {
     /// `CLUSTER_WRITABLE_DELAY`
     static let restartDelayMilliseconds: Int64 = 2_000
@@ -35,8 +37,8 @@ extension ClusterState {
         if myself.isPrimary, !health.isOK, isFreshlyRestarted { return }
         var isOK = true
         if configuration.requiresFullCoverage {
-            let failed = nodes.map { $0?.isFailed ?? true }
-            isOK = owners.allSatisfy { $0 != ClusterView.noNode && !failed[Int($0)] }
+            // Every slot has one owner at most, so counting is enough.
+            isOK = nodes.reduce(0) { $0 + ($1.map { $0.isFailed ? 0 : $0.slots.count } ?? 0) } == HashSlot.count
         }
         let reachable = nodes.reduce(0) { count, node in
             guard let node, node.isVoting, !node.isFailed, !node.isPossiblyFailed else { return count }

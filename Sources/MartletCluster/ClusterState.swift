@@ -351,19 +351,17 @@ package final class ClusterState {
     private func makeSlotTables() -> SlotTables {
         typealias State = ClusterView.SlotState
         let tables = SlotTables()
-        let myPrimary = myself.isReplica ? myself.primary?.index : nil
-        for slot in 0..<HashSlot.count {
-            let owner = owners[slot]
-            tables.owners[slot] = owner
+        for node in allNodes {
             var state: State = []
-            if owner == ClusterView.noNode {
-                state = .unassigned
-            } else if owner == myself.index {
+            if node.isMyself {
                 state = health.isOK ? [.mine, .served] : .mine
-            } else if owner == myPrimary {
+            } else if myself.isReplica, node === myself.primary {
                 state = .myPrimarys
             }
-            tables.states[slot] = state.rawValue
+            for range in node.slots.ranges {
+                (tables.owners + range.lowerBound).update(repeating: node.index, count: range.count)
+                (tables.states + range.lowerBound).update(repeating: state.rawValue, count: range.count)
+            }
         }
         for slot in migratingTo.keys {
             tables.states[Int(slot)] = State(rawValue: tables.states[Int(slot)])

@@ -133,6 +133,7 @@ func clientPort(of ports: NodePorts, isTLSClient: Bool, usesTLS: Bool) -> UInt16
 }
 
 /// The flat per-slot tables of a view; consecutive views share them while no slot changes.
+/// Nobody owns any slot at first.
 final class SlotTables: @unchecked Sendable {
     // Sendable although it holds pointers: written only between `init` and the first publication.
     let states: UnsafeMutablePointer<UInt8>
@@ -140,7 +141,7 @@ final class SlotTables: @unchecked Sendable {
 
     init() {
         states = .allocate(capacity: HashSlot.count)
-        states.initialize(repeating: 0, count: HashSlot.count)
+        states.initialize(repeating: ClusterView.SlotState.unassigned.rawValue, count: HashSlot.count)
         owners = .allocate(capacity: HashSlot.count)
         owners.initialize(repeating: ClusterView.noNode, count: HashSlot.count)
     }

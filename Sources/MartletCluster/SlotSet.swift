@@ -77,13 +77,26 @@ package struct SlotSet: Sendable {
     /// The set as inclusive ranges, smallest first.
     package var ranges: [ClosedRange<Int>] {
         var ranges: [ClosedRange<Int>] = []
-        forEach { slot in
-            if let last = ranges.last, last.upperBound == slot - 1 {
-                ranges[ranges.count - 1] = last.lowerBound...slot
-            } else {
-                ranges.append(slot...slot)
+        /// First slot of the run that is being read, or -1.
+        var first = -1
+        for index in words.indices {
+            let start = (base + index) * 64
+            var position = 0
+            while position < 64 {
+                // What is left of the word; looked for are set bits outside a run, clear bits inside one.
+                let rest = first < 0 ? words[index] >> UInt64(position) : ~words[index] >> UInt64(position)
+                guard rest != 0 else { break }
+                position += rest.trailingZeroBitCount
+                guard position < 64 else { break }
+                if first < 0 {
+                    first = start + position
+                } else {
+                    ranges.append(first...(start + position - 1))
+                    first = -1
+                }
             }
         }
+        if first >= 0 { ranges.append(first...((base + words.count) * 64 - 1)) }
         return ranges
     }
 
