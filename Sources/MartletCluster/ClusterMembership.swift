@@ -159,8 +159,14 @@ extension ClusterState {
         for entry in conf.nodes {
             guard let node = node(entry.id) else { continue }
             node.flags = entry.flags
-            node.flags.remove([.meet])
-            if node.isFailed { node.failTime = now }
+            if node.isMyself {
+                node.flags.remove([.pfail, .fail, .handshake, .noAddress])
+                if !node.isReplica { node.flags.insert(.primary) }
+            }
+            if node.isFailed {
+                node.flags.remove(.pfail)
+                node.failTime = now
+            }
             node.ip = entry.ip
             if configuration.usesTLS {
                 node.ports = NodePorts(tcp: entry.tcpPort ?? 0, tls: entry.tlsPort ?? entry.port, bus: entry.busPort)
@@ -196,7 +202,7 @@ extension ClusterState {
         for node in allNodes {
             if let primary = node.primary, !node.isMyself { node.shardID = primary.shardID }
         }
-        currentEpoch = maxEpoch
+        currentEpoch = max(maxEpoch, lastVoteEpoch)
         // A file without variables says nothing about votes: assume the worst.
         if !conf.hasVariables { lastVoteEpoch = currentEpoch }
     }

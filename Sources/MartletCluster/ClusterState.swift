@@ -70,9 +70,10 @@ package final class ClusterState {
 
     // MARK: Epochs and elections
 
-    var currentEpoch: UInt64 = 0
+    /// The cluster's logical clock; at least every config epoch known here.
+    package internal(set) var currentEpoch: UInt64 = 0
     /// Epoch of the last vote that we gave: never two votes in one epoch.
-    var lastVoteEpoch: UInt64 = 0
+    package internal(set) var lastVoteEpoch: UInt64 = 0
     var election = Election()
     var manualFailover = ManualFailover()
     var replication = ReplicationStatus()
@@ -92,7 +93,10 @@ package final class ClusterState {
     var pingRound: UInt64 = 0
     var sentCounts = [UInt64](repeating: 0, count: BusPacket.Kind.allCases.count)
     var receivedCounts = [UInt64](repeating: 0, count: BusPacket.Kind.allCases.count)
-    var droppedPacketCount: UInt64 = 0
+    /// Packets that made no sense.
+    package internal(set) var droppedPacketCount: UInt64 = 0
+    /// Packets of this kind are ignored as if lost (DEBUG DROP-CLUSTER-PACKET-FILTER).
+    package var droppedKind: BusPacket.Kind?
     var linksOverBufferLimitCount: UInt64 = 0
 
     // MARK: Output
@@ -319,6 +323,36 @@ package final class ClusterState {
     func log(_ level: ClusterLogLevel, _ text: @autoclosure () -> String) {
         // Debug lines would be built for every packet.
         if level != .debug { pending.append(.log(level, text())) }
+    }
+
+    /// Stops the process if the tables contradict each other. For tests and the simulator: linear in everything.
+    package func checkInvariants() {
+        precondition(nodes[Int(myself.index)] === myself && nodesByID.count == nodeCount)
+        var owned = 0
+        for (index, node) in nodes.enumerated() {
+            guard let node else { continue }
+            precondition(Int(node.index) == index && nodesByID[node.id] === node)
+            precondition(node.isMyself == (node === myself))
+            precondition(!node.flags.isSuperset(of: [.primary, .replica]))
+            precondition(!node.flags.isSuperset(of: [.pfail, .fail]))
+            precondition(node.slots.ranges.allSatisfy { $0.allSatisfy { owners[$0] == node.index } })
+            owned += node.slots.count
+            for replica in node.replicas { precondition(replica.primary === node) }
+            if let primary = node.primary {
+                precondition(nodes[Int(primary.index)] === primary && primary !== node)
+                precondition(primary.replicas.contains { $0 === node })
+            }
+            precondition(node.failureReports.allSatisfy { nodes[Int($0.reporter)] != nil })
+            for case let link? in [node.link, node.inboundLink] {
+                precondition(links[link.id] === link && link.node === node)
+            }
+        }
+        precondition(owned == owners.count { $0 != ClusterView.noNode })
+        precondition(myself.isPrimary != myself.isReplica)
+        precondition(myself.isPrimary || myself.slots.isEmpty)
+        precondition(lastVoteEpoch <= currentEpoch && currentEpoch == maxEpoch)
+        precondition(links.values.allSatisfy { $0.node == nil || $0.node?.link === $0 || $0.node?.inboundLink === $0 })
+        for index in Array(migratingTo.values) + Array(importingFrom.values) { precondition(node(at: index) != nil) }
     }
 
     private func makeView() -> ClusterView {

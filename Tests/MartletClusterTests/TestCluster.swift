@@ -45,6 +45,7 @@ final class TestCluster {
     private(set) var now: Int64 = 1_700_000_000_000
     private var queue: [(at: Int64, order: Int, event: Event)] = []
     private var order = 0
+    private var eventCount = 0
     private var random: PRNG
     private(set) var members: [Member] = []
     /// Members in different groups cannot reach each other.
@@ -253,6 +254,8 @@ final class TestCluster {
 
     private func carryOut(_ member: Member) {
         guard let state = member.state else { return }
+        eventCount += 1
+        if eventCount % 64 == 0 { state.checkInvariants() }
         for effect in state.takeEffects() {
             switch effect {
             case .saveConfig(let text, _):

@@ -17,6 +17,7 @@ extension ClusterState {
             return
         }
         receivedCounts[Int(packet.kind.rawValue)] += 1
+        if packet.kind == droppedKind { return }
         if packet.isLight {
             guard let node = link.node, !node.isInHandshake else {
                 log(.notice, "Closing link of \(link.remoteAddress): its first message has no full header")
@@ -86,7 +87,7 @@ extension ClusterState {
             if packet.flags.contains(flag) { sender.flags.insert(flag) } else { sender.flags.remove(flag) }
         }
         if packet.messageFlags.contains(.extensions) { sender.flags.insert(.supportsExtensions) }
-        if packet.currentEpoch > currentEpoch { currentEpoch = packet.currentEpoch }
+        currentEpoch = max(currentEpoch, packet.currentEpoch, packet.configEpoch)
         // A replica repeats its primary's epoch.
         if packet.primary == nil, packet.configEpoch > sender.configEpoch {
             sender.configEpoch = packet.configEpoch
