@@ -335,7 +335,7 @@ package final class ClusterState {
             precondition(node.isMyself == (node === myself))
             precondition(!node.flags.isSuperset(of: [.primary, .replica]))
             precondition(!node.flags.isSuperset(of: [.pfail, .fail]))
-            precondition(node.slots.ranges.allSatisfy { $0.allSatisfy { owners[$0] == node.index } })
+            node.slots.forEach { precondition(owners[$0] == node.index) }
             owned += node.slots.count
             for replica in node.replicas { precondition(replica.primary === node) }
             if let primary = node.primary {

@@ -113,11 +113,10 @@ package struct NodesConf: Sendable, Equatable {
         return conf
     }
 
-    package static func parse(_ text: String) throws(NodesConfError) -> NodesConf? {
-        var text = text
-        let result: Result<NodesConf?, NodesConfError> = text.withUTF8 { bytes in
+    package static func parse(_ text: [UInt8]) throws(NodesConfError) -> NodesConf? {
+        let result: Result<NodesConf?, NodesConfError> = text.withUnsafeBytes { bytes in
             do throws(NodesConfError) {
-                return .success(try parse(UnsafeRawBufferPointer(bytes)))
+                return .success(try parse(bytes))
             } catch {
                 return .failure(error)
             }

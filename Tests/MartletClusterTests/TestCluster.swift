@@ -77,9 +77,7 @@ final class TestCluster {
     func start(_ index: Int) {
         let member = members[index]
         precondition(member.state == nil)
-        let conf = member.file.flatMap { text in
-            text.withUnsafeBytes { try! NodesConf.parse($0) }
-        }
+        let conf = member.file.flatMap { try! NodesConf.parse($0) }
         member.following = nil
         member.isPaused = false
         member.state = ClusterState(
