@@ -2,7 +2,6 @@ import MartletBase
 import MartletCluster
 
 extension FuzzTarget {
-<<<<<<< HEAD
     /// Packets of peers: decoded, and then received by a node of a small cluster.
     ///
     /// The bus has no signatures, so a packet in the name of a member is believed. In the name of a stranger nothing may
@@ -151,111 +150,5 @@ extension FuzzTarget {
 
     private static func parseNodesConf(_ text: [UInt8]) -> NodesConf? {
         text.withUnsafeBytes { bytes in (try? NodesConf.parse(bytes)) ?? nil }
-=======
-    /// One packet after the other on a bus link, from a member and from a stranger.
-    static let bus = FuzzTarget(
-        name: "bus",
-        summary: "cluster bus packets (BusPacket, ClusterState)",
-        corpus: {
-            BusPacket.Kind.allCases.flatMap { kind in [id("b"), id("c"), id("d")].map { packet(kind, from: $0) } }
-                + [BusPacketEncoder.lightPublish([1, 2], [3], isSharded: false)]
-        },
-        tokens: [
-            Array("RCmb".utf8), id("a").bytes, id("b").bytes, id("c").bytes, id("d").bytes, NodeID.null.bytes, [0, 0x80],
-            [0, 0, 0, 48, 0, 3], [0, 0, 0, 56, 0, 2], [0, 0, 0, 24, 0, 0], [0xFF, 0xFF, 0xFF, 0xFF],
-        ],
-        repair: { bytes, _ in
-            guard bytes.count >= 8 else { return }
-            for (index, shift) in [24, 16, 8, 0].enumerated() {
-                bytes[4 + index] = UInt8(truncatingIfNeeded: bytes.count >> shift)
-            }
-        },
-        run: { input, random in
-            guard let conf = try? NodesConf.parse(clusterFile) else {
-                violated("the fuzzer's own nodes.conf is valid")
-            }
-            let state = ClusterState(
-                configuration: ClusterConfiguration(), conf: conf, random: PRNG(seed: random.next()), now: 1_000_000)
-            let link = state.linkAccepted(from: "127.0.0.1", localAddress: "127.0.0.1", now: 1_000_000)
-            var now: Int64 = 1_000_000
-            for _ in 0...random.below(3) {
-                input.withUnsafeBytes { state.receive($0, on: link, now: now) }
-                for case .openLink(let opened, _, _) in state.takeEffects() where random.below(2) == 0 {
-                    state.linkOpened(opened, now: now)
-                    input.withUnsafeBytes { state.receive($0, on: opened, now: now) }
-                }
-                now += Int64(random.below(30_000))
-                state.tick(now: now)
-                state.checkInvariants()
-            }
-        })
-
-    /// nodes.conf as found on a disk.
-    static let nodesConf = FuzzTarget(
-        name: "nodes-conf",
-        summary: "nodes.conf (NodesConf)",
-        corpus: { [clusterFile, Array("\(id("a")) 1.2.3.4:1@2,host,shard-id=\(id("b")) myself - 0 0 1 x [7->-\(id("b"))]\n".utf8)] },
-        tokens: [
-            "vars", "currentEpoch", "lastVoteEpoch", "myself", "master", "slave", "fail?", "noaddr", " - ", "0-16383", "[5->-",
-            "[5-<-", "]", "\n", ",", "@", ":", "99999999999999999999", "-1",
-        ].map { Array($0.utf8) },
-        run: { input, random in
-            let conf: NodesConf?
-            do throws(NodesConfError) {
-                conf = try NodesConf.parse(input)
-            } catch {
-                if error.line < 1 || error.cause.isEmpty { violated("a refusal names line and cause") }
-                return
-            }
-            guard let conf else { return }
-            let state = ClusterState(
-                configuration: ClusterConfiguration(), conf: conf, random: PRNG(seed: random.next()), now: 1_000_000)
-            state.tick(now: 1_001_000)
-            state.checkInvariants()
-            guard case .ok = state.execute(ClusterRequest(["SAVECONFIG"]), now: 1_002_000) else { return }
-            for case .saveConfig(let text, _) in state.takeEffects() {
-                if (try? NodesConf.parse(text)) == nil { violated("what was accepted and written can be read again") }
-            }
-        })
-
-    private static func id(_ letter: Character) -> NodeID { NodeID(String(repeating: letter, count: 40))! }
-
-    /// This node (a) and b with half of the slots each, c and d replicas of a and b.
-    private static let clusterFile = Array(
-        """
-        \(id("a")) 127.0.0.1:7000@17000 myself,master - 0 1 1 connected 0-8191 [9->-\(id("b"))]
-        \(id("b")) 127.0.0.1:7001@17001 master - 0 1 2 connected 8192-16383
-        \(id("c")) 127.0.0.1:7002@17002 slave \(id("a")) 0 1 1 connected
-        \(id("d")) 127.0.0.1:7003@17003 slave,fail? \(id("b")) 0 1 2 disconnected
-        vars currentEpoch 4 lastVoteEpoch 3
-
-        """.utf8)
-
-    private static func packet(_ kind: BusPacket.Kind, from sender: NodeID) -> [UInt8] {
-        var slots = SlotSet()
-        for slot in sender == id("c") ? 0..<8192 : 8192..<16384 { slots.insert(slot) }
-        let header = BusPacketEncoder.Header(
-            sender: sender, currentEpoch: 5, configEpoch: 2, replicationOffset: 7, slots: slots,
-            primary: sender == id("c") ? id("a") : sender == id("d") ? id("b") : nil, announcedIP: "127.0.0.1",
-            ports: NodePorts(tcp: 7001, bus: 17001), usesTLS: false, flags: sender == id("b") ? .primary : .replica,
-            isStateOK: true, messageFlags: [.extensions, .forceAck])
-        switch kind {
-        case .ping, .pong, .meet:
-            var packet = BusPacketEncoder(kind, header)
-            packet.addGossip(
-                .init(
-                    id: id("d"), pingSentSeconds: 0, pongReceivedSeconds: 999, ip: "127.0.0.1", port: 7003,
-                    secondaryPort: 0, busPort: 17003, flags: [.replica, .pfail]))
-            packet.addExtension(BusPacket.ExtensionType.hostname, text: "host.example")
-            packet.addExtension(forgotten: id("c"), ttlSeconds: 60)
-            packet.addExtension(BusPacket.ExtensionType.shardID, payload: id("e").bytes)
-            return packet.finish()
-        case .fail: return BusPacketEncoder.fail(id("d"), header)
-        case .update: return BusPacketEncoder.update(id("b"), configEpoch: 9, slots: slots, header)
-        case .publish, .publishShard:
-            return BusPacketEncoder.publish([1, 2], [3], isSharded: kind == .publishShard, header)
-        case .authRequest, .authAck, .manualFailoverStart, .module: return BusPacketEncoder.bare(kind, header)
-        }
->>>>>>> df713fa (Fuzz bus packets and nodes.conf)
     }
 }

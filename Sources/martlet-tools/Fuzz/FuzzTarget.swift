@@ -14,11 +14,7 @@ struct FuzzTarget: Sendable {
     var run: @Sendable ([UInt8], inout PRNG) -> Void
 
     /// Every parser that reads what others sent or what stood in a file.
-<<<<<<< HEAD
     static let registry: [FuzzTarget] = [.resp, .replies, .rdb, .dump, .bus, .nodesConf, .configuration]
-=======
-    static let registry: [FuzzTarget] = [.resp, .replies, .rdb, .dump, .bus, .nodesConf]
->>>>>>> df713fa (Fuzz bus packets and nodes.conf)
 
     static func named(_ name: String) -> FuzzTarget? { registry.first { $0.name == name } }
 }
