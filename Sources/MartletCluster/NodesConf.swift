@@ -124,6 +124,8 @@ package struct NodesConf: Sendable, Equatable {
         return try result.get()
     }
 
+    package static func parse(_ text: String) throws(NodesConfError) -> NodesConf? { try parse(Array(text.utf8)) }
+
     private mutating func readVariables(_ fields: [String], _ line: Int) throws(NodesConfError) {
         guard fields.count % 2 == 1 else { throw NodesConfError(line: line, cause: "a variable has no value") }
         hasVariables = true
