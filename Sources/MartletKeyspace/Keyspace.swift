@@ -150,6 +150,16 @@ package struct Keyspace: ~Copyable {
         return entry
     }
 
+    /// As ``lookupRead(_:)`` for commands that ask about the key, not for its value: the access is not noted.
+    package mutating func lookupReadUntouched(_ key: Key) -> Entry? {
+        guard let entry = peek(key) else {
+            statistics.misses &+= 1
+            return nil
+        }
+        statistics.hits &+= 1
+        return entry
+    }
+
     /// The entry of a key without a trace of the access.
     package mutating func peek(_ key: Key) -> Entry? {
         guard let place = databases[selected].place(of: key) else { return nil }
@@ -165,6 +175,12 @@ package struct Keyspace: ~Copyable {
         defer { selected = previous }
         return peek(key)
     }
+
+    /// The entry of a key whether its time has passed or not. For DEBUG.
+    package func entryEvenIfExpired(_ key: Key) -> Entry? { databases[selected].place(of: key)?.pointee }
+
+    /// Whether a key's time has passed, for those who walk over keys and want to leave them as they are.
+    package func isExpired(_ entry: Entry) -> Bool { expiryMode != .ignore && entry.isExpired(at: now) }
 
     /// Decides about a key whose time has passed. - Returns: true if it counts as missing.
     @inline(never)
@@ -370,20 +386,29 @@ package struct Keyspace: ~Copyable {
         didModify(event, key)
     }
 
-    /// Gives the value of one key to another, which must not exist; also across databases.
-    package mutating func move(_ source: Key, to target: Key, database: Int, event: KeyEvent = .renameTo) {
+    /// Gives the value of one key to another, in place of what that held; also across databases.
+    ///
+    /// - Precondition: the keys differ, or the databases do.
+    package mutating func move(_ source: Key, to target: Key, database: Int) {
         guard let entry = peek(source) else { return }
+        let isRename = database == selected
+        makeRoom(for: target, database: database)
         willModify(entry)
         guard databases[selected].remove(source, seed: seed) != nil else { return }
         let moved = entry.withKey(target.bytes)
         moved.walkVersion = walk.version
-        entry.destroyShell()
         databases[database].insert(moved, target, seed: seed)
-        didModify(event, target)
+        didRemove(isRename ? .renameFrom : .moveFrom, source)
+        didModify(isRename ? .renameTo : .moveTo, target)
+        // Last, because the source may be a view into the entry.
+        entry.destroyShell()
     }
 
-    /// Copies the value and expiry of an entry to a key that must not exist.
+    /// Copies the value and expiry of an entry to a key, in place of what that held.
+    ///
+    /// - Precondition: the entry is not the target's.
     package mutating func copy(_ entry: Entry, to target: Key, database: Int) {
+        makeRoom(for: target, database: database)
         let new: Entry
         switch entry.string {
         case .integer(let number): new = .integer(key: target.bytes, number, expiry: entry.expiry)
@@ -395,6 +420,16 @@ package struct Keyspace: ~Copyable {
         new.walkVersion = walk.version
         databases[database].insert(new, target, seed: seed)
         didModify(.copyTo, target)
+    }
+
+    /// Removes a key that another is about to replace; the change is reported as that of the other.
+    private mutating func makeRoom(for key: Key, database: Int) {
+        guard let place = databases[database].place(of: key) else { return }
+        let previous = selected
+        selected = database
+        willModify(place.pointee)
+        selected = previous
+        databases[database].remove(key, seed: seed)?.destroy()
     }
 
     /// Deletes every key of a slot; each deletion is propagated. - Complexity: O(keys in the slot)
@@ -434,13 +469,13 @@ package struct Keyspace: ~Copyable {
     }
 
     package mutating func swap(_ first: Int, _ second: Int) {
+        changes &+= 1
         guard first != second else { return }
         abortWalk()
         let one = (databases + first).move()
         let other = (databases + second).move()
         (databases + first).initialize(to: other)
         (databases + second).initialize(to: one)
-        changes &+= 1
     }
 
     // MARK: Iteration
@@ -469,6 +504,9 @@ package struct Keyspace: ~Copyable {
         }
         return 0
     }
+
+    /// The table that a cursor stands in: the hash slot in cluster mode.
+    package static func table(ofCursor cursor: UInt64) -> Int { Int(cursor & 0x3FFF) }
 
     /// Visits keys of one slot until `visit` returns false.
     package func forEachKey(slot: HashSlot, _ visit: (Entry) -> Bool) {

@@ -213,6 +213,20 @@ package struct ReplyBuffer: ~Copyable {
         }
     }
 
+    /// An integer of any size; a bulk string in RESP2. - Parameter digits: its decimal form.
+    package mutating func bigNumber(_ digits: String) {
+        guard isRESP3 else { return bulk(digits) }
+        append(byte: UInt8(ascii: "("))
+        append(digits)
+        append("\r\n")
+    }
+
+    /// Announces `count` pairs that say something about the reply behind them. - Precondition: RESP3.
+    package mutating func attribute(_ count: Int) {
+        precondition(isRESP3)
+        append(prefix: UInt8(ascii: "|"), Int64(count))
+    }
+
     /// Text for people, `txt` or `mkd`; a bulk string in RESP2. - Parameter format: three bytes.
     package mutating func verbatim(_ text: [UInt8], format: StaticString = "txt") {
         guard isRESP3 else { return bulk(text) }

@@ -135,6 +135,7 @@ package struct Node: ~Copyable {
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
         .string, .connection, .cluster, .keyMigration,
+        .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset,
     ]
 
     /// Whether there is a command of that name, in any case. - Complexity: O(commands)

@@ -1,0 +1,69 @@
+import MartletBase
+import MartletKeyspace
+import MartletRESP
+
+// What command families share: reading arguments, and replies of one shape.
+
+extension Request {
+    /// An argument that must fit a C int. (getIntFromObjectOrReply)
+    func shortInteger(at index: Int) throws(ReplyError) -> Int {
+        let number = try integer(at: index)
+        guard let short = Int32(exactly: number) else {
+            throw .text("ERR value is out of range, value must between -2147483648 and 2147483647")
+        }
+        return Int(short)
+    }
+
+    /// A number of a database that exists. (selectDb)
+    func database(at index: Int, in keyspace: borrowing Keyspace) throws(ReplyError) -> Int {
+        let number = try shortInteger(at: index)
+        guard number >= 0, number < keyspace.databaseCount else { throw .text("ERR DB index is out of range") }
+        return number
+    }
+
+    /// What a command with subcommands of its own says to one that it does not know. (addReplySubcommandSyntaxError)
+    var unknownSubcommand: ReplyError {
+        let subcommand = String(bytes: UnsafeRawBufferPointer(rebasing: self[1].prefix(128)))
+        let command = String(bytes: self[0]).uppercased()
+        return .message(
+            "ERR unknown subcommand or wrong number of arguments for '\(subcommand)'. Try \(command) HELP.")
+    }
+}
+
+extension ReplyBuffer {
+    /// The reply to HELP: a heading, the lines, and how to ask for them.
+    mutating func help(_ request: Request, _ lines: [StaticString]) {
+        array(lines.count + 3)
+        let command = String(bytes: request[0]).uppercased()
+        simple("\(command) <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
+        for line in lines { simple(line) }
+        simple("HELP")
+        simple("    Prints this help.")
+    }
+}
+
+/// Runs with the decimal form of a number.
+func withDecimal(_ number: Int64, _ body: (UnsafeRawBufferPointer) -> Void) {
+    withUnsafeTemporaryAllocation(byteCount: int64DecimalBytesMax, alignment: 8) { text in
+        let count = writeDecimal(number, to: text.baseAddress.unsafelyUnwrapped)
+        body(UnsafeRawBufferPointer(start: text.baseAddress, count: count))
+    }
+}
+
+extension Request {
+    func integer(at index: Int) throws(ReplyError) -> Int64 {
+        guard let number = parseInt64(self[index]) else { throw .notAnInteger }
+        return number
+    }
+}
+
+extension Keyspace {
+    /// Puts another command in the place of the running one, for replicas and the log.
+    mutating func propagateInstead(_ arguments: UnsafeRawBufferPointer...) { propagateInstead(arguments) }
+
+    mutating func propagateInstead(_ arguments: [UnsafeRawBufferPointer]) {
+        guard propagation.isOn else { return }
+        propagation.replacesCommand = true
+        propagation.append(database: selected, arguments: arguments)
+    }
+}

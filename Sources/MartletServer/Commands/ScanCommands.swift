@@ -1,0 +1,183 @@
+import MartletBase
+import MartletKeyspace
+import MartletRESP
+
+// Walking over all keys of a database.
+//
+// In cluster mode a pattern that begins with a literal hash tag, such as `{user1}.*`, can only match keys of one slot:
+// only that slot's table is visited.
+//
+// Source: Redis 7.0 db.c; the single slot as in Valkey 8.
+
+extension CommandFamily {
+    static let scan = CommandFamily(.generic, [.keys, .scan])
+}
+
+extension Command {
+    static let keys = Command(
+        "KEYS", since: "1.0.0", arity: .exactly(2), flags: [.readonly], categories: ["dangerous"],
+        complexity: """
+            O(N) with N being the number of keys in the database, under the assumption that the key names in the \
+            database and the given pattern have limited length.
+            """,
+        summary: "Find all keys matching the given pattern",
+        run: .data { request, keyspace, reply throws(ReplyError) in
+            let pattern = KeyPattern(request[1])
+            let header = reply.deferredAggregate()
+            var count = 0
+            func visit(_ entry: Entry) {
+                guard pattern.matches(entry.key), !keyspace.isExpired(entry) else { return }
+                reply.bulk(entry.key)
+                count += 1
+            }
+            if keyspace.isClustered, let slot = pattern.slot {
+                keyspace.forEachKey(slot: slot) { entry in
+                    visit(entry)
+                    return true
+                }
+            } else {
+                var cursor: UInt64 = 0
+                repeat { cursor = keyspace.scan(cursor: cursor, visit) } while cursor != 0
+            }
+            reply.endArray(header, count: count)
+        })
+
+    static let scan = Command(
+        "SCAN", since: "2.8.0", arity: .atLeast(2), flags: [.readonly],
+        complexity: """
+            O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to \
+            return back to 0. N is the number of elements inside the collection.
+            """,
+        summary: "Incrementally iterate the keys space",
+        run: .data { request, keyspace, reply throws(ReplyError) in
+            let cursor = try scanCursor(request[1])
+            let options = try ScanOptions(request, from: 2)
+            var found: [Entry] = []
+            let next = collect(from: cursor, options, keyspace, into: &found)
+            reply.array(2)
+            withDecimal(next) { reply.bulk($0) }
+            let header = reply.deferredAggregate()
+            var count = 0
+            for entry in found {
+                if let pattern = options.pattern, !pattern.matches(entry.key) { continue }
+                if let type = options.type, !type.equalsIgnoringCase(entry.type) { continue }
+                if keyspace.isExpired(entry) {
+                    // Deletes it.
+                    _ = keyspace.peek(keyspace.key(entry.key))
+                    continue
+                }
+                reply.bulk(entry.key)
+                count += 1
+            }
+            reply.endArray(header, count: count)
+        })
+
+    /// Fills `found` with the entries of whole buckets. - Returns: the cursor to go on with.
+    private static func collect(
+        from start: UInt64, _ options: ScanOptions, _ keyspace: borrowing Keyspace, into found: inout [Entry]
+    ) -> UInt64 {
+        var cursor = start
+        let onlySlot = keyspace.isClustered ? options.pattern?.slot : nil
+        if let onlySlot {
+            let table = Keyspace.table(ofCursor: cursor)
+            if table > onlySlot.index || keyspace.keyCount(slot: onlySlot) == 0 { return 0 }
+            if table < onlySlot.index { cursor = UInt64(onlySlot.index) }
+        }
+        // A table that is nearly empty must not keep us for long.
+        var bucketsLeft = options.count.multipliedReportingOverflow(by: 10).partialValue
+        if options.count > Int.max / 10 { bucketsLeft = Int.max }
+        repeat {
+            cursor = keyspace.scan(cursor: cursor) { found.append($0) }
+            bucketsLeft -= 1
+            if let onlySlot, Keyspace.table(ofCursor: cursor) != onlySlot.index { return 0 }
+        } while cursor != 0 && bucketsLeft > 0 && found.count < options.count
+        return cursor
+    }
+}
+
+/// A glob pattern for keys.
+struct KeyPattern {
+    private let bytes: UnsafeRawBufferPointer
+    private let matchesAll: Bool
+
+    init(_ bytes: UnsafeRawBufferPointer) {
+        self.bytes = bytes
+        matchesAll = bytes.count == 1 && bytes[0] == UInt8(ascii: "*")
+    }
+
+    func matches(_ key: UnsafeRawBufferPointer) -> Bool { matchesAll || globMatches(pattern: bytes, text: key) }
+
+    /// The only slot that matching keys can be in, if there is such a one.
+    var slot: HashSlot? {
+        let end = bytes.firstIndex { "*?[\\".utf8.contains($0) } ?? bytes.count
+        if end == bytes.count { return .of(bytes) }
+        let literal = UnsafeRawBufferPointer(rebasing: bytes[..<end])
+        // Without a tag the whole key decides, and its end is not known.
+        let tag = HashSlot.hashTag(of: literal)
+        return tag.count < literal.count ? .of(literal) : nil
+    }
+}
+
+/// What SCAN and its kin are asked for.
+struct ScanOptions {
+    private(set) var count = 10
+    /// Nil if every key matches.
+    private(set) var pattern: KeyPattern?
+    private(set) var type: UnsafeRawBufferPointer?
+
+    init(_ request: Request, from start: Int, allowsType: Bool = true) throws(ReplyError) {
+        var index = start
+        while index < request.count {
+            guard index + 1 < request.count else { throw .syntax }
+            if request.matches(index, "COUNT") {
+                count = Int(try request.integer(at: index + 1))
+                guard count >= 1 else { throw .syntax }
+            } else if request.matches(index, "MATCH") {
+                pattern = KeyPattern(request[index + 1])
+            } else if allowsType, request.matches(index, "TYPE") {
+                type = request[index + 1]
+            } else {
+                throw .syntax
+            }
+            index += 2
+        }
+    }
+}
+
+/// A cursor as a client gives it: what C's `strtoul` makes of it. (parseScanCursorOrReply)
+func scanCursor(_ argument: UnsafeRawBufferPointer) throws(ReplyError) -> UInt64 {
+    let invalid = ReplyError.text("ERR invalid cursor")
+    var bytes = argument.prefix { $0 != 0 }
+    if bytes.isEmpty { return 0 }
+    let isNegative = bytes.first == UInt8(ascii: "-")
+    if isNegative || bytes.first == UInt8(ascii: "+") { bytes = bytes.dropFirst() }
+    guard !bytes.isEmpty else { throw invalid }
+    var cursor: UInt64 = 0
+    for byte in bytes {
+        guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { throw invalid }
+        let (shifted, tooLong) = cursor.multipliedReportingOverflow(by: 10)
+        let (sum, overflow) = shifted.addingReportingOverflow(UInt64(byte - UInt8(ascii: "0")))
+        if tooLong || overflow { throw invalid }
+        cursor = sum
+    }
+    return isNegative ? 0 &- cursor : cursor
+}
+
+extension UnsafeRawBufferPointer {
+    /// Whether this is the name of a type, in any case.
+    fileprivate func equalsIgnoringCase(_ type: ValueType) -> Bool {
+        let name = type.name.bytes
+        guard count == name.count else { return false }
+        return zip(self, name).allSatisfy { own, other in
+            (own >= UInt8(ascii: "A") && own <= UInt8(ascii: "Z") ? own | 0x20 : own) == other
+        }
+    }
+}
+
+/// Runs with the decimal form of a number.
+private func withDecimal(_ number: UInt64, _ body: (UnsafeRawBufferPointer) -> Void) {
+    withUnsafeTemporaryAllocation(byteCount: int64DecimalBytesMax, alignment: 8) { text in
+        let count = writeDecimal(number, to: text.baseAddress.unsafelyUnwrapped)
+        body(UnsafeRawBufferPointer(start: text.baseAddress, count: count))
+    }
+}
