@@ -161,19 +161,36 @@ package struct Entry: Equatable {
     /// - Precondition: the entry is a string and not an integer.
     @inline(__always)
     var stringBytes: UnsafeRawBufferPointer {
-        if isInline { return UnsafeRawBufferPointer(start: payload, count: valueCount) }
-        return UnsafeRawBufferPointer(start: block.bytes, count: valueCount)
+        UnsafeRawBufferPointer(start: stringStart, count: valueCount)
     }
+
+    /// Where the bytes of a string are. - Precondition: the entry is a string and not an integer.
+    @inline(__always) var stringStart: UnsafeMutableRawPointer { isInline ? payload : block.bytes }
 
     /// - Precondition: the value is a string outside the entry.
     @inline(__always) var block: StringBlock {
         StringBlock(payload.loadUnaligned(as: UnsafeMutableRawPointer.self))
     }
 
+    /// The bytes of a string value; those of an integer only exist while `body` runs.
+    ///
+    /// - Precondition: the entry is a string.
+    @inline(__always)
+    package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+        switch string {
+        case .bytes(let bytes): return body(bytes)
+        case .integer(let number):
+            return withUnsafeTemporaryAllocation(byteCount: int64DecimalBytesMax, alignment: 8) { decimal in
+                let count = writeDecimal(number, to: decimal.baseAddress.unsafelyUnwrapped)
+                return body(UnsafeRawBufferPointer(start: decimal.baseAddress, count: count))
+            }
+        }
+    }
+
     /// Length of a string value in bytes.
     package var stringCount: Int {
         guard isInteger else { return valueCount }
-        return decimalDigits(integer)
+        return decimalCount(of: integer)
     }
 
     func setValueCount(_ count: Int) {
@@ -298,7 +315,7 @@ package struct StringBlock {
 
     init(_ pointer: UnsafeMutableRawPointer) { self.pointer = pointer }
 
-    init(capacity: Int) {
+    package init(capacity: Int) {
         pointer = Memory.allocate(Self.headerBytes + capacity)
         pointer.storeBytes(of: capacity, as: Int.self)
     }
@@ -309,7 +326,7 @@ package struct StringBlock {
     }
 
     var capacity: Int { pointer.load(as: Int.self) }
-    var bytes: UnsafeMutableRawPointer { pointer + Self.headerBytes }
+    package var bytes: UnsafeMutableRawPointer { pointer + Self.headerBytes }
 
     /// A block with room for `count` bytes and some to grow, holding the first `used` bytes of this one, which is freed.
     consuming func grown(to count: Int, used: Int) -> StringBlock {
@@ -320,16 +337,4 @@ package struct StringBlock {
     }
 
     func destroy() { Memory.free(pointer, Self.headerBytes + capacity) }
-}
-
-/// Characters of the decimal form.
-@inline(__always)
-func decimalDigits(_ number: Int64) -> Int {
-    var digits = number < 0 ? 2 : 1
-    var rest = number.magnitude / 10
-    while rest > 0 {
-        digits += 1
-        rest /= 10
-    }
-    return digits
 }

@@ -28,6 +28,16 @@ package enum ExpiryChange: Equatable {
     case set(Int64)
 }
 
+/// How a string value is kept.
+package enum StringForm {
+    /// A number that reads back the same becomes an integer.
+    case shortest
+    /// Bytes also when they are a number. (INCRBYFLOAT)
+    case text
+    /// Reported as `raw`, however short it is. (SETRANGE, BITOP)
+    case raw
+}
+
 /// The kinds of change that the gate reports.
 package enum KeyEvent: UInt8, Sendable {
     case set, append, setRange, setBit, increment, incrementByFloat, delete, expire, persist, expired
@@ -64,6 +74,9 @@ package struct Keyspace: ~Copyable {
     package var random: PRNG
     /// Longest string value in bytes: `proto-max-bulk-len`.
     package var stringBytesMax = 512 * 1024 * 1024
+    /// Longest string value whatever is configured: entries keep lengths in 32 bits. Some room is left for commands that
+    /// round the length up.
+    package static let stringBytesLimit = Int(UInt32.max) - 64
     /// False while a client with CLIENT NO-TOUCH runs.
     package var recordsAccess = true
     var walk = WalkState()
@@ -225,34 +238,66 @@ package struct Keyspace: ~Copyable {
 
     // MARK: Strings
 
+    /// Whether a command may make a string this long. What our primary has done we do too. (checkStringLength)
+    package func allowsString(bytes count: Int) -> Bool {
+        count <= (expiryMode == .ignore ? Self.stringBytesLimit : min(stringBytesMax, Self.stringBytesLimit))
+    }
+
     /// Sets a key to a string, whatever it held.
     ///
-    /// Numbers that read back the same are stored as integers. A value of the old one's length is written in place.
+    /// A value of the old one's length is written in place.
     ///
     /// - Complexity: O(value)
     package mutating func setString(
-        _ key: Key, _ value: UnsafeRawBufferPointer, expiry change: ExpiryChange = .remove, event: KeyEvent = .set
+        _ key: Key, _ value: UnsafeRawBufferPointer, as form: StringForm = .shortest,
+        expiry change: ExpiryChange = .remove, event: KeyEvent = .set
     ) {
-        // 20 characters hold every Int64. (OBJ_ENCODING_EMBSTR… tryObjectEncoding)
-        if value.count <= 20, let number = parseInt64(value) {
+        // 20 characters hold every Int64. (tryObjectEncoding)
+        if value.count <= 20, form == .shortest, let number = parseInt64(value) {
             return setInteger(key, number, expiry: change, event: event)
         }
+        let encoding: Encoding = value.count <= Encoding.embeddedBytesMax && form != .raw ? .embedded : .raw
         let place = writePlace(key)
         if let place {
             let old = place.pointee
-            if old.isString, old.isInline, old.valueCount == value.count, Self.keepsShape(old, change) {
+            if old.isString, !old.isInteger, old.valueCount == value.count, Self.keepsShape(old, change),
+                old.isInline || old.block.capacity == value.count
+            {
                 willModify(old)
                 if case .set(let time) = change { old.storeExpiry(time) }
                 if value.count > 0 {
-                    old.payload.copyMemory(from: value.baseAddress.unsafelyUnwrapped, byteCount: value.count)
+                    old.stringStart.copyMemory(from: value.baseAddress.unsafelyUnwrapped, byteCount: value.count)
                 }
-                old.setEncoding(value.count <= Encoding.embeddedBytesMax ? .embedded : .raw)
+                old.setEncoding(encoding)
                 old.accessClock = accessClock
                 didModify(event, key)
                 return
             }
         }
-        store(.string(key: key.bytes, value, expiry: expiry(after: change, place)), at: place, key)
+        let entry = Entry.string(key: key.bytes, value, expiry: expiry(after: change, place))
+        entry.setEncoding(encoding)
+        store(entry, at: place, key)
+        didModify(event, key)
+    }
+
+    /// Sets a key to the first `count` bytes of a block, which belongs to the keyspace from now on. The encoding is `raw`.
+    package mutating func setString(_ key: Key, _ block: consuming StringBlock, count: Int, event: KeyEvent = .set) {
+        if count <= Entry.inlineBytesMax {
+            setString(key, UnsafeRawBufferPointer(start: block.bytes, count: count), as: .raw, event: event)
+            block.destroy()
+            return
+        }
+        store(.string(key: key.bytes, block: block, count: count, expiry: nil), at: writePlace(key), key)
+        didModify(event, key)
+    }
+
+    /// Replaces one integer by another; the expiry stays.
+    ///
+    /// - Precondition: `entry` is the entry of `key`, and holds an integer.
+    @inline(__always)
+    package mutating func storeInteger(_ value: Int64, _ entry: Entry, _ key: Key, event: KeyEvent) {
+        willModify(entry)
+        entry.storeInteger(value)
         didModify(event, key)
     }
 
@@ -317,46 +362,47 @@ package struct Keyspace: ~Copyable {
         old.destroy()
     }
 
-    /// The bytes of a string value, open for writing, after its length was set to `count`; new bytes are zero.
+    /// The bytes of a string value, open for writing, after its length was set to `count`; new bytes are zero. The
+    /// encoding becomes `raw`.
     ///
-    /// A missing key becomes a string. The caller writes, then calls ``didModify(_:_:)``.
+    /// A missing key becomes a string. The caller writes, then calls ``didModify(_:_:)`` if anything changed.
     ///
-    /// - Precondition: the key is missing or holds a string; `count` is not below its length.
+    /// - Parameter entry: what ``lookupWrite(_:)`` found for the key.
+    /// - Precondition: `entry` is nil or a string that is no longer than `count`.
     /// - Complexity: O(value) when the value has to move, else O(new bytes).
-    package mutating func openString(_ key: Key, count: Int) -> UnsafeMutableRawPointer {
-        guard let place = writePlace(key) else {
+    package mutating func openString(_ key: Key, _ entry: Entry?, count: Int) -> UnsafeMutableRawPointer {
+        guard let old = entry else {
             let block = StringBlock(capacity: max(count, 1))
             block.bytes.initializeMemory(as: UInt8.self, repeating: 0, count: count)
-            store(.string(key: key.bytes, block: block, count: count, expiry: nil), at: nil, key)
+            store(.string(key: key.bytes, block: block, count: count, expiry: nil), at: writePlace(key), key)
             return block.bytes
         }
-        let old = place.pointee
         precondition(old.isString)
-        willModify(old)
-        if !old.isInteger, !old.isInline {
-            let used = old.valueCount
-            precondition(count >= used)
-            var block = old.block
-            if count > block.capacity {
-                block = block.grown(to: count, used: used)
-                old.storeBlock(block)
-            }
-            (block.bytes + used).initializeMemory(as: UInt8.self, repeating: 0, count: count - used)
-            old.setValueCount(count)
-            old.setEncoding(.raw)
-            old.accessClock = accessClock
-            return block.bytes
-        }
         let used = old.stringCount
         precondition(count >= used)
+        if !old.isInteger, !old.isInline {
+            willModify(old)
+            var block = old.block
+            if count > used {
+                if count > block.capacity {
+                    block = block.grown(to: count, used: used)
+                    old.storeBlock(block)
+                }
+                (block.bytes + used).initializeMemory(as: UInt8.self, repeating: 0, count: count - used)
+                old.setValueCount(count)
+            }
+            old.setEncoding(.raw)
+            return block.bytes
+        }
         let block = StringBlock(capacity: count > used ? count + min(count, StringBlock.spareBytesMax) : max(count, 1))
         switch old.string {
         case .bytes(let bytes):
             if let base = bytes.baseAddress { block.bytes.copyMemory(from: base, byteCount: used) }
         case .integer(let number):
-            writeDecimal(number, to: block.bytes, count: used)
+            writeDecimal(number, to: block.bytes)
         }
         (block.bytes + used).initializeMemory(as: UInt8.self, repeating: 0, count: count - used)
+        let place = databases[selected].place(of: key)
         store(.string(key: key.bytes, block: block, count: count, expiry: old.expiry), at: place, key)
         return block.bytes
     }
@@ -563,16 +609,4 @@ package struct Keyspace: ~Copyable {
             _ = databases[database].continueResizing(table: 0, maxBuckets: maxBuckets, seed: seed)
         }
     }
-}
-
-/// Writes the decimal form of a number whose length is known.
-func writeDecimal(_ number: Int64, to bytes: UnsafeMutableRawPointer, count: Int) {
-    var index = count
-    var magnitude = number.magnitude
-    repeat {
-        index -= 1
-        bytes.storeBytes(of: UInt8(ascii: "0") + UInt8(magnitude % 10), toByteOffset: index, as: UInt8.self)
-        magnitude /= 10
-    } while magnitude > 0
-    if number < 0 { bytes.storeBytes(of: UInt8(ascii: "-"), toByteOffset: 0, as: UInt8.self) }
 }

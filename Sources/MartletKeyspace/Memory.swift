@@ -1,6 +1,7 @@
 import CJemalloc
 import Glibc
 import MartletBase
+import Synchronization
 
 /// The allocator of the keyspace: jemalloc, asked for exact sizes and told them when memory comes back.
 package enum Memory {
@@ -20,7 +21,7 @@ package enum Memory {
         if count >= mappedBytesMin {
             let pointer = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
             guard let pointer, pointer != MAP_FAILED else { outOfMemory(count) }
-            mappedBytes += count
+            mapped.add(count, ordering: .relaxed)
             return pointer
         }
         // Flags: alignment 2^6, zero.
@@ -39,13 +40,14 @@ package enum Memory {
     /// Gives a part of a mapped allocation back. - Precondition: both are multiples of the page size.
     static func unmap(_ pointer: UnsafeMutableRawPointer, _ count: Int) {
         munmap(pointer, count)
-        mappedBytes -= count
+        mapped.subtract(count, ordering: .relaxed)
     }
 
     static let mappedBytesMin = 256 * 1024
 
-    /// Bytes of tables that are mapped outside the allocator. Written by the command thread only; read for INFO.
-    nonisolated(unsafe) private(set) static var mappedBytes = 0
+    /// Bytes of tables that are mapped outside the allocator. Background threads free tables too.
+    static var mappedBytes: Int { mapped.load(ordering: .relaxed) }
+    private static let mapped = Atomic<Int>(0)
 
     /// What an allocation of `count` bytes really takes.
     package static func usableBytes(_ count: Int) -> Int { nallocx(max(count, 1), 0) }

@@ -134,7 +134,7 @@ package struct Node: ~Copyable {
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
-        .string, .connection, .cluster, .keyMigration,
+        .string, .bitmap, .connection, .cluster, .keyMigration,
         .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset,
     ]
 

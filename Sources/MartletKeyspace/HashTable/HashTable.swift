@@ -156,20 +156,25 @@ package struct HashTable: ~Copyable {
         let entry = place.pointee
         vacate(place, in: bucket(of: hash).unsafelyUnwrapped)
         count &-= 1
-        step(seed)
-        shrinkIfNeeded(seed)
+        if count == 0 {
+            freeBuckets()
+        } else {
+            step(seed)
+            shrinkIfNeeded(seed)
+        }
         return entry
     }
 
     /// Frees a place and fills it with the last entry of the chain, so that only the last bucket of a chain has gaps.
     private func vacate(_ place: UnsafeMutablePointer<Entry>, in first: UnsafeMutableRawPointer) {
         let address = UnsafeMutableRawPointer(place)
+        var parent: UnsafeMutableRawPointer?
         var bucket = first
         while !(address > bucket && address < bucket + Self.bucketBytes) {
+            parent = bucket
             bucket = (bucket + 56).load(as: UnsafeMutableRawPointer.self)
         }
         let shift = UInt64((address - bucket) &>> 3) &* 8
-        var parent: UnsafeMutableRawPointer?
         var last = bucket
         while last.load(as: UInt64.self) & Self.chained != 0 {
             parent = last
@@ -207,14 +212,7 @@ package struct HashTable: ~Copyable {
     }
 
     private mutating func shrinkIfNeeded(_ seed: HashSeed) {
-        if oldBuckets != nil || count * 3 >= bucketCount * 2 || bucketCount < 2 {
-            if count == 0, oldBuckets == nil, let buckets {
-                Memory.freeLines(buckets, bucketCount * Self.bucketBytes)
-                self.buckets = nil
-                bucketCount = 0
-            }
-            return
-        }
+        if oldBuckets != nil || count * 3 >= bucketCount * 2 || bucketCount < 2 { return }
         resize(to: max(1, (bucketCount + 2) / 3), seed)
     }
 
@@ -267,18 +265,7 @@ package struct HashTable: ~Copyable {
             moved += 1
             releaseMovedPages(oldBuckets)
         }
-        if moved == oldBucketCount {
-            let bytes = oldBucketCount * Self.bucketBytes
-            if bytes >= Memory.mappedBytesMin {
-                let released = bytes / Self.releaseBytes * Self.releaseBytes
-                if released < bytes { Memory.unmap(oldBuckets + released, bytes - released) }
-            } else {
-                Memory.freeLines(oldBuckets, bytes)
-            }
-            self.oldBuckets = nil
-            oldBucketCount = 0
-            moved = 0
-        }
+        if moved == oldBucketCount { freeOldBuckets() }
     }
 
     private static let releaseBytes = 256 * 1024
@@ -383,23 +370,31 @@ package struct HashTable: ~Copyable {
     /// Hands every entry to `free` and drops all buckets. - Complexity: O(buckets + entries)
     mutating func removeAll(_ free: (Entry) -> Void) {
         drop(buckets, from: 0, to: bucketCount, free)
+        drop(oldBuckets, from: moved, to: oldBucketCount, free)
+        freeBuckets()
+        count = 0
+    }
+
+    /// Gives the arrays back. - Precondition: no bucket that has not been moved has a child.
+    private mutating func freeBuckets() {
         if let buckets { Memory.freeLines(buckets, bucketCount * Self.bucketBytes) }
-        if let oldBuckets {
-            drop(oldBuckets, from: moved, to: oldBucketCount, free)
-            let bytes = oldBucketCount * Self.bucketBytes
-            if bytes >= Memory.mappedBytesMin {
-                let released = moved * Self.bucketBytes / Self.releaseBytes * Self.releaseBytes
-                Memory.unmap(oldBuckets + released, bytes - released)
-            } else {
-                Memory.freeLines(oldBuckets, bytes)
-            }
-        }
         buckets = nil
         bucketCount = 0
-        oldBuckets = nil
+        freeOldBuckets()
+    }
+
+    private mutating func freeOldBuckets() {
+        guard let oldBuckets else { return }
+        let bytes = oldBucketCount * Self.bucketBytes
+        if bytes >= Memory.mappedBytesMin {
+            let released = moved * Self.bucketBytes / Self.releaseBytes * Self.releaseBytes
+            if released < bytes { Memory.unmap(oldBuckets + released, bytes - released) }
+        } else {
+            Memory.freeLines(oldBuckets, bytes)
+        }
+        self.oldBuckets = nil
         oldBucketCount = 0
         moved = 0
-        count = 0
     }
 
     private func drop(
@@ -427,19 +422,44 @@ package struct HashTable: ~Copyable {
     /// Checks every structural rule. For tests and DEBUG. - Complexity: O(buckets + entries)
     package func invariants(seed: HashSeed) {
         var seen = 0
-        var position: UInt64? = buckets == nil ? nil : 0
-        var previous: UInt64 = 0
+        for index in 0..<bucketCount {
+            seen += Self.chainInvariants(buckets.unsafelyUnwrapped + index * Self.bucketBytes)
+        }
+        for index in moved..<oldBucketCount {
+            seen += Self.chainInvariants(oldBuckets.unsafelyUnwrapped + index * Self.bucketBytes)
+        }
+        precondition(seen == count, "count agrees with the buckets")
+        precondition(count > 0 || bucketCount == 0, "an empty table has no buckets")
+        var position: UInt64? = count == 0 ? nil : 0
         while let current = position {
-            precondition(current >= previous, "positions go up")
-            previous = current
             position = scan(from: current) { entry in
                 let hash = sipHash13(entry.key, seed: seed)
-                precondition(bucket(of: hash) == bucket(of: current) || isResizing, "entry in the bucket of its hash")
+                precondition(bucket(of: hash) == bucket(of: current), "entry in the bucket of its hash")
                 precondition(find(entry.key, hash: hash) == entry, "every entry can be found")
-                if !isResizing { seen += 1 }
+                seen -= 1
+            }
+            if let position { precondition(position > current, "positions go up") }
+        }
+        precondition(seen == 0, "a walk in hash order sees every entry")
+    }
+
+    /// - Returns: how many entries the chain holds.
+    private static func chainInvariants(_ first: UnsafeMutableRawPointer) -> Int {
+        var entries = 0
+        var bucket = first
+        while true {
+            let metadata = bucket.load(as: UInt64.self)
+            let isChained = metadata & chained != 0
+            let used = (1...7).count { metadata >> UInt64($0 * 8) & 0xFF != 0 }
+            entries += used
+            if isChained {
+                precondition(used == 6 && metadata >> 56 == 0, "only the last bucket of a chain has gaps")
+                bucket = (bucket + 56).load(as: UnsafeMutableRawPointer.self)
+            } else {
+                precondition(bucket == first || used > 0, "no child is empty")
+                return entries
             }
         }
-        precondition(isResizing || seen == count, "count agrees with the buckets")
     }
 }
 

@@ -1,0 +1,296 @@
+"""Random commands, given to two servers side by side: their replies have to be the same, byte for byte.
+
+A family is a function that takes a `Source` of random arguments and returns one command; add yours to `FAMILIES` and it
+is compared by scenarios/differential.py. Arguments are mostly sensible, sometimes at a limit and sometimes nonsense.
+Everything follows from the seed, which is printed when the replies differ. Keys carry the seed, so nothing has to be
+flushed. Alone, against two running servers:
+
+    python3 Tests/Integration/differential.py ONE-PORT OTHER-PORT [FAMILY [SEED [COUNT]]]
+"""
+
+import random
+import sys
+import time
+
+from harness import Failure, RawConnection, encode, shorten
+
+BATCH = 200
+
+
+class Source:
+    """Random arguments from one seed."""
+
+    def __init__(self, seed, family):
+        self.random = random.Random(f"{family}:{seed}")
+        self.keys = [f"{{{family}:{seed}}}:{number}" for number in range(12)]
+        self.one_of = self.random.choice
+        self.below = self.random.randrange
+        # The same for both servers, and far enough from now that no key expires in between.
+        self.later = int(time.time()) + 100_000
+
+    def chance(self, percent):
+        return self.random.randrange(100) < percent
+
+    def key(self):
+        return self.one_of(self.keys)
+
+    def some_keys(self, least=1):
+        return [self.key() for _ in range(self.random.randint(least, least + 3))]
+
+    def word(self, *words):
+        """One of these words, in any case, rarely misspelt."""
+        word = self.one_of(words)
+        if self.chance(3):
+            return word + "x"
+        return self.one_of([word, word.lower(), word.capitalize()])
+
+    def integer(self):
+        if self.chance(8):
+            return self.one_of(["", "x", "1x", " 1", "1 ", "+1", "01", "-0", "1.5", "9223372036854775808", "1\x002"])
+        if self.chance(8):
+            return self.one_of([2**63 - 1, -(2**63), 2**31, -(2**31), 2**32, 2**62])
+        return self.random.randint(-20, 20) if self.chance(70) else self.random.randint(-(10**12), 10**12)
+
+    def number(self):
+        """A floating point number, or nearly one."""
+        if self.chance(15):
+            return self.integer()
+        if self.chance(10):
+            return self.one_of(["nan", "inf", "-inf", "1e400", "1e-400", ".5", "5.", "1e5", "0x1p3", "1e4900", "-1e4932"])
+        text = repr(self.random.uniform(-1000, 1000))
+        return text[:self.random.randint(3, len(text))] + self.one_of(["", "", "", "e5", "e-3"])
+
+    def index(self):
+        return self.random.randint(-70, 70) if self.chance(90) else self.integer()
+
+    def value(self):
+        if self.chance(25):
+            return self.integer()
+        if self.chance(10):
+            return self.number()
+        length = self.one_of([0, 1, 3, 8, 19, 20, 21, 43, 44, 45, 64, 511, 512, 513])
+        if self.chance(30):
+            length = self.below(70)
+        if self.chance(1):
+            length = self.below(20000)
+        return self.random.randbytes(length) if self.chance(50) else bytes(self.random.choices(b"abc", k=length))
+
+    def expiry(self):
+        """An option of SET and GETEX with its time."""
+        option = self.word("EX", "PX", "EXAT", "PXAT")
+        if self.chance(15):
+            return [option, self.one_of([0, -1, "x", "", 2**63 - 1, 2**63 // 1000 + 1, 2**62])]
+        time = {"ex": 100_000, "px": 100_000_000, "exat": self.later, "pxat": self.later * 1000}
+        return [option, time.get(option.lower(), 1) + self.below(1000)]
+
+
+def string_command(source):
+    key = source.key
+    chance = source.chance
+    name = source.one_of([
+        "SET", "SET", "SET", "SET", "GET", "SETNX", "SETEX", "PSETEX", "GETEX", "GETDEL", "GETSET", "GETRANGE", "SUBSTR",
+        "SETRANGE", "STRLEN", "APPEND", "APPEND", "MGET", "MSET", "MSETNX", "INCR", "DECR", "INCRBY", "DECRBY",
+        "INCRBYFLOAT", "LCS", "OBJECT", "PEXPIRETIME", "TYPE", "DUMP"])
+    if name in ("GET", "GETDEL", "STRLEN", "INCR", "DECR"):
+        arguments = [key()]
+    elif name == "SET":
+        arguments = [key(), source.value()]
+        if chance(50):
+            options = [["NX"], ["XX"], ["GET"], ["KEEPTTL"], ["PERSIST"], source.expiry(), source.expiry()]
+            for _ in range(source.one_of([1, 1, 2, 3])):
+                arguments += source.one_of(options)
+            if chance(3):
+                arguments.pop()
+    elif name == "GETEX":
+        arguments = [key()]
+        if chance(80):
+            arguments += source.one_of([source.expiry(), source.expiry(), ["PERSIST"], ["KEEPTTL"], ["GET"]])
+        if chance(10):
+            arguments += source.expiry()
+        if chance(10):
+            arguments = [key(), source.word("EXAT", "PXAT"), source.below(1000000) + 1]
+    elif name in ("SETNX", "GETSET", "APPEND"):
+        arguments = [key(), source.value()]
+    elif name in ("SETEX", "PSETEX"):
+        arguments = [key(), source.expiry()[1] if chance(30) else 100_000 + source.below(1000), source.value()]
+    elif name in ("GETRANGE", "SUBSTR"):
+        arguments = [key(), source.index(), source.index()]
+    elif name == "SETRANGE":
+        arguments = [key(), source.index() if chance(95) else 2**29 - source.below(3), source.value()]
+        if isinstance(arguments[1], int) and 100 < arguments[1] < 2**29 - 3:
+            arguments[1] = 100
+    elif name == "MGET":
+        arguments = source.some_keys()
+    elif name in ("MSET", "MSETNX"):
+        keys = source.some_keys()
+        if name == "MSETNX" and chance(70):
+            keys = [f"{name}:{source.below(10**9)}" for name in keys]
+        arguments = [word for name in keys for word in (name, source.value())]
+        if chance(5):
+            arguments.pop()
+    elif name in ("INCRBY", "DECRBY"):
+        arguments = [key(), source.integer()]
+    elif name == "INCRBYFLOAT":
+        arguments = [key(), source.number()]
+    elif name == "LCS":
+        arguments = [key(), key()]
+        for _ in range(source.below(4)):
+            arguments += source.one_of(
+                [["LEN"], ["IDX"], ["WITHMATCHLEN"], ["MINMATCHLEN", source.integer()], [source.word("IDX")]])
+    elif name == "OBJECT":
+        arguments = ["ENCODING", key()]
+    else:
+        arguments = [key()]
+        # The time of SET with EX depends on when each server got it, and so does the payload with the access time.
+        if name == "PEXPIRETIME":
+            return ["SET", key(), source.value(), "PXAT", source.later * 1000] if chance(50) else ["TYPE", key()]
+    return spoil(source, [name] + arguments)
+
+
+def bitmap_command(source):
+    key = source.key
+    chance = source.chance
+    name = source.one_of([
+        "SETBIT", "SETBIT", "GETBIT", "BITCOUNT", "BITPOS", "BITOP", "BITFIELD", "BITFIELD", "BITFIELD_RO", "SET", "GET",
+        "INCR", "OBJECT"])
+
+    def offset():
+        if chance(5):
+            return source.one_of([2**32, 2**32 - 1, 2**63 - 1, -1, 2**35]) if chance(30) else source.integer()
+        return source.below(600)
+
+    def readable(value):
+        # A write far out would make strings of hundreds of megabytes.
+        return value if not isinstance(value, int) or value < 10**5 or value >= 2**32 else 7
+
+    if name == "SET":
+        arguments = [key(), source.value()]
+    elif name in ("GET", "INCR"):
+        arguments = [key()]
+    elif name == "OBJECT":
+        arguments = ["ENCODING", key()]
+    elif name == "SETBIT":
+        arguments = [key(), readable(offset()), source.one_of([0, 1]) if chance(95) else source.integer()]
+    elif name == "GETBIT":
+        arguments = [key(), offset()]
+    elif name == "BITCOUNT":
+        arguments = [key()]
+        if chance(80):
+            arguments += [source.index(), source.index()]
+        if chance(60):
+            arguments += [source.word("BIT", "BYTE")]
+    elif name == "BITPOS":
+        arguments = [key(), source.one_of([0, 1]) if chance(95) else source.integer()]
+        arguments += [source.index() for _ in range(source.below(3))]
+        if len(arguments) == 4 and chance(60):
+            arguments += [source.word("BIT", "BYTE")]
+    elif name == "BITOP":
+        arguments = [source.word("AND", "OR", "XOR", "NOT")] + source.some_keys(2)
+        if arguments[0].upper() == "NOT" and chance(80):
+            arguments = arguments[:3]
+    else:
+        arguments = [key()]
+        for _ in range(source.below(5)):
+            kind = source.one_of("iu") if chance(97) else "x"
+            bits = source.random.randint(1, 64) if chance(95) else source.integer()
+            if "\x00" in str(bits):
+                bits = 65  # Redis' text ends here.
+            place = readable(offset())
+            if chance(30):
+                place = f"#{source.below(20)}"
+            operation = source.one_of(["GET", "SET", "INCRBY", "OVERFLOW"])
+            if name == "BITFIELD_RO" and chance(90):
+                operation = "GET"
+            if operation == "OVERFLOW":
+                arguments += [operation, source.word("WRAP", "SAT", "FAIL")]
+            elif operation == "GET":
+                arguments += [source.word("GET"), f"{kind}{bits}", place]
+            else:
+                arguments += [operation, f"{kind}{bits}", place, source.integer()]
+    return spoil(source, [name] + arguments)
+
+
+def spoil(source, command):
+    """Rarely drops or adds an argument."""
+    if source.chance(1):
+        command = command + [source.value()] if source.chance(50) else command[:-1] or command
+    return command
+
+
+FAMILIES = {"string": string_command, "bitmap": bitmap_command}
+
+# Left out when the server under test does not know them yet.
+OPTIONAL = {"OBJECT", "PEXPIRETIME", "TYPE", "DUMP"}
+
+
+def read_raw(connection):
+    """The bytes of one reply."""
+    line = connection.read_line()
+    kind, rest = line[:1], line[1:]
+    parts = [line, b"\r\n"]
+    if kind in b"$=!" and int(rest) >= 0:
+        parts.append(connection.read_exactly(int(rest) + 2))
+    elif kind in b"*~>":
+        parts += [read_raw(connection) for _ in range(int(rest))]
+    elif kind in b"%|":
+        parts += [read_raw(connection) for _ in range(2 * int(rest))]
+    return b"".join(parts)
+
+
+def compare(one, other, family, seed, count, resp3=False):
+    """Gives `count` commands of a family to both connections. - Raises: Failure at the first difference."""
+    source = Source(seed, family)
+    make = FAMILIES[family]
+    for connection in (one, other):
+        if resp3:
+            connection.call("HELLO", 3)
+    known = {name: is_known(one, name) and is_known(other, name) for name in OPTIONAL}
+    history = []
+    while len(history) < count:
+        commands = []
+        while len(commands) < BATCH:
+            command = make(source)
+            # The payload of DUMP ends with a version and a checksum that servers choose for themselves.
+            if known.get(command[0], True) and command[0] != "DUMP":
+                commands.append(command)
+        data = b"".join(encode(*command) for command in commands)
+        one.send(data)
+        other.send(data)
+        replies = [[read_raw(connection) for _ in commands] for connection in (one, other)]
+        for command, first, second in zip(commands, *replies):
+            history.append(command)
+            if first != second:
+                raise Failure(describe(family, seed, history, first, second))
+
+
+def is_known(connection, name):
+    connection.send(encode(name))
+    return not read_raw(connection).startswith(b"-ERR unknown command")
+
+
+def describe(family, seed, history, first, second):
+    """What differs, and the last commands that touched the same keys."""
+    command = history[-1]
+    keys = {word for word in command if isinstance(word, str) and word.startswith("{")}
+    before = [earlier for earlier in history[:-1] if keys & {word for word in earlier if isinstance(word, str)}]
+    lines = [f"replies differ: family {family}, seed {seed}, command {len(history)}: {shorten(command, 2000)}"]
+    lines += [f"one:   {shorten(first, 1000)}", f"other: {shorten(second, 1000)}"]
+    lines += [f"before: {shorten(earlier, 300)}" for earlier in before[-12:]]
+    return "\n        ".join(lines)
+
+
+def main():
+    one, other = (RawConnection("127.0.0.1", int(port), timeout=30) for port in sys.argv[1:3])
+    families = sys.argv[3:4] if len(sys.argv) > 3 else sorted(FAMILIES)
+    seed = int(sys.argv[4]) if len(sys.argv) > 4 else random.randrange(10**6)
+    count = int(sys.argv[5]) if len(sys.argv) > 5 else 20000
+    for connection in (one, other):
+        connection.send(encode("FLUSHALL"))
+        read_raw(connection)
+    for family in families:
+        compare(one, other, family, seed, count)
+        print(f"{family}: {count} commands agree, seed {seed}")
+
+
+if __name__ == "__main__":
+    main()
