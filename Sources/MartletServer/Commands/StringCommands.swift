@@ -599,14 +599,6 @@ private struct ValueOptions {
 /// The text as bytes.
 func bytes(_ text: StaticString) -> UnsafeRawBufferPointer { text.bytes }
 
-/// Runs with the decimal form of a number.
-func withDecimal(_ number: Int64, _ body: (UnsafeRawBufferPointer) -> Void) {
-    withUnsafeTemporaryAllocation(byteCount: int64DecimalBytesMax, alignment: 8) { text in
-        let count = writeDecimal(number, to: text.baseAddress.unsafelyUnwrapped)
-        body(UnsafeRawBufferPointer(start: text.baseAddress, count: count))
-    }
-}
-
 /// The indexes from `start` to `end`, both inclusive, of `count` elements; negative ones count from the end.
 ///
 /// - Returns: nil if there are none.
@@ -623,11 +615,6 @@ extension Request {
 
     /// Any other key of a request; all keys of a request share its slot.
     func key(at index: Int, in keyspace: borrowing Keyspace) -> Key { keyspace.key(self[index], slot: slot) }
-
-    func integer(at index: Int) throws(ReplyError) -> Int64 {
-        guard let number = parseInt64(self[index]) else { throw .notAnInteger }
-        return number
-    }
 }
 
 extension Keyspace {
@@ -637,15 +624,6 @@ extension Keyspace {
         guard let entry = lookupRead(key) else { return nil }
         guard entry.isString else { throw .wrongType }
         return entry
-    }
-
-    /// Puts another command in the place of the running one, for replicas and the log.
-    mutating func propagateInstead(_ arguments: UnsafeRawBufferPointer...) { propagateInstead(arguments) }
-
-    mutating func propagateInstead(_ arguments: [UnsafeRawBufferPointer]) {
-        guard propagation.isOn else { return }
-        propagation.replacesCommand = true
-        propagation.append(database: selected, arguments: arguments)
     }
 }
 
