@@ -37,6 +37,8 @@ package struct Reactor: ~Copyable {
     /// Where the client cron goes on: it looks at a part of the clients each time.
     private var cronClientIndex = 0
     private var isStopping = false
+    /// False after the process ran out of descriptors, until the next cron.
+    private var acceptsConnections = true
     let worker: BackgroundWorker
     /// What background jobs report.
     let inbox: Mailbox<InboxMessage>
@@ -243,6 +245,7 @@ package struct Reactor: ~Copyable {
     }
 
     private mutating func cron() {
+        watchListeners(true)
         migrationCron()
         nextCron = node.time.monotonicMilliseconds + Int64(1000 / max(1, node.configuration.hz))
         clock.observe(monotonic: SystemClock.bootNanoseconds, wall: SystemClock.wallNanoseconds)
@@ -300,9 +303,19 @@ package struct Reactor: ~Copyable {
             case .wouldBlock: return
             case .aborted(let error): Log.verbose("Accepting client connection: \(error)")
             case .tooManyFiles(let error):
+                // The connection stays in the backlog; looking again at once would only spin.
                 Log.warning("Accepting client connection: \(error)")
+                watchListeners(false)
                 return
             }
+        }
+    }
+
+    private mutating func watchListeners(_ isWatching: Bool) {
+        guard acceptsConnections != isWatching else { return }
+        acceptsConnections = isWatching
+        for (index, listener) in listeners.enumerated() {
+            try? poller.modify(listener.fd, isWatching ? .readable : .none, token: UInt64(index))
         }
     }
 
