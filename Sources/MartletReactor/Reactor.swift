@@ -18,6 +18,7 @@ import MartletSystem
 /// What jobs of other threads report to the command thread.
 enum InboxMessage: Sendable {
     case resolvedForMigration(KeyMigration, SocketAddress?)
+    case resolvedPrimary(host: String, port: Int, SocketAddress?)
 }
 
 package struct Reactor: ~Copyable {
@@ -47,6 +48,7 @@ package struct Reactor: ~Copyable {
     private var view: PublishedReference<ClusterView>.Reader?
     private var noticeBatch: [BusNotice] = []
     var migrationLinks: [UInt64: MigrationLink] = [:]
+    var primaryLink: ReplicationLink?
     private var nextLinkToken = Reactor.linkTokensMin
     /// Where links that are not clients receive.
     let scratch: UnsafeMutableRawBufferPointer
@@ -56,6 +58,8 @@ package struct Reactor: ~Copyable {
     /// One receive: enough for a full pipeline, little enough to be fair.
     private static let receiveBytesMax = 64 * 1024
     private static let receiveBytesMin = 16 * 1024
+    /// What one replica is sent at a time, to be fair.
+    private static let replicaBytesPerTurn = 1 << 20
     /// (MAX_ACCEPTS_PER_CALL)
     private static let acceptsPerTurnMax = 1000
     // Tokens of the poller: listeners by index, then the fixed ones, then links by number; addresses of connections are
@@ -132,7 +136,7 @@ package struct Reactor: ~Copyable {
     mutating func makeLinkToken() -> UInt64 {
         repeat {
             nextLinkToken = nextLinkToken + 1 < Self.connectionTokensMin ? nextLinkToken + 1 : Self.linkTokensMin
-        } while migrationLinks[nextLinkToken] != nil
+        } while migrationLinks[nextLinkToken] != nil || primaryLink?.token == nextLinkToken
         return nextLinkToken
     }
 
@@ -164,7 +168,7 @@ package struct Reactor: ~Copyable {
 
     private mutating func turn() {
         let now = SystemClock.monotonicMilliseconds
-        let timeout = resumed.isEmpty ? max(0, nextCron - now) : 0
+        let timeout = resumed.isEmpty && !node.wantsTurn ? max(0, nextCron - now) : 0
         let eventCount = poller.wait(timeoutMilliseconds: Int(timeout))
         updateTime()
         if let bus {
@@ -188,6 +192,8 @@ package struct Reactor: ~Copyable {
         if node.time.monotonicMilliseconds >= nextCron { cron() }
         node.endTurn()
         if !node.effects.isEmpty { carryOutEffects() }
+        if node.isFollowing { sendToPrimary() }
+        reportReplication()
         sendQueued()
         freeClosed()
     }
@@ -198,7 +204,7 @@ package struct Reactor: ~Copyable {
         case Self.busToken: receiveNotices()
         case Self.inboxToken: receiveInbox()
         case Self.linkTokensMin...:
-            if let link = migrationLinks[event.token] { handle(link, event) }
+            if let link = migrationLinks[event.token] { handle(link, event) } else { handlePrimaryLink(event) }
         default: accept(listeners[Int(event.token)])
         }
     }
@@ -208,6 +214,8 @@ package struct Reactor: ~Copyable {
         for message in inboxBatch {
             switch message {
             case .resolvedForMigration(let job, let address): resolvedForMigration(job, address)
+            case .resolvedPrimary(let host, let port, let address):
+                connectToPrimary(host: host, port: port, address)
             }
         }
         inboxBatch.removeAll()
@@ -456,6 +464,7 @@ package struct Reactor: ~Copyable {
                 base: base, count: count, client: UnsafeMutableRawPointer(client),
                 connection: UnsafeMutableRawPointer(connection)))
         connection.pointee.isInBatch = true
+        if client.pointee.flags.contains(.replica) { node.replicaHeard(client) }
         var limits = node.requestLimits
         limits.isAuthenticated = client.pointee.isAuthenticated
         connection.pointee.missing = RequestParser.parse(
@@ -532,6 +541,8 @@ package struct Reactor: ~Copyable {
             case .cluster(let request, let token): bus?.post(.command(request, token: token))
             case .writesPaused: bus?.post(.writesPaused(offset: node.replicationOffset))
             case .migrate(let job): migrate(job)
+            case .connectToPrimary(let host, let port): connectToPrimary(host: host, port: port)
+            case .closePrimaryLink: closePrimaryLink()
             case .configurationChanged(let names): configurationChanged(names)
             case .stop: isStopping = true
             }
@@ -541,6 +552,27 @@ package struct Reactor: ~Copyable {
     private mutating func configurationChanged(_ names: [String]) {
         for name in names where name == "loglevel" { Log.level = node.configuration.logLevel }
         if let bus { bus.post(.configure(ClusterConfiguration(node.configuration))) }
+    }
+
+    /// Sends the image or the log, straight from where the node keeps it. - Returns: whether nothing is left.
+    private mutating func sendToReplica(_ connection: ConnectionPointer) -> Bool {
+        var left = Self.replicaBytesPerTurn
+        while left > 0 {
+            let bytes = node.replicaOutput(connection.pointee.client)
+            guard let base = bytes.baseAddress, !bytes.isEmpty else { return true }
+            switch Socket.send(connection.pointee.fd, from: base, count: bytes.count) {
+            case .transferred(let count):
+                left -= count
+                node.statistics.bytesSent += count
+                node.replicaTook(connection.pointee.client, count: count)
+                if count < bytes.count { return false }
+            case .wouldBlock: return false
+            case .endOfStream, .failed:
+                close(connection)
+                return true
+            }
+        }
+        return false
     }
 
     private func connection(of client: ClientPointer) -> ConnectionPointer? {
@@ -590,11 +622,15 @@ package struct Reactor: ~Copyable {
             case .endOfStream, .failed: return close(connection)
             }
         }
-        let isDone = connection.pointee.sent == total
+        var isDone = connection.pointee.sent == total
         if isDone {
             client.pointee.reply.removeAll()
             connection.pointee.sent = 0
             if client.pointee.flags.contains(.closeAfterReply) { return close(connection) }
+            if client.pointee.flags.contains(.replica) {
+                isDone = sendToReplica(connection)
+                if connection.pointee.isClosed { return }
+            }
         } else if connection.pointee.sent > 1 << 20, connection.pointee.sent > total / 2 {
             client.pointee.reply.removePrefix(connection.pointee.sent)
             connection.pointee.sent = 0

@@ -26,8 +26,9 @@ extension Node {
     package mutating func adopt(_ view: ClusterView) {
         clusterFront = ClusterFront(view: view)
         slotStates = view.slotStates
-        setGate(.replica, view.isReplica)
-        updateExpiryMode()
+        // The bus' notice may come a turn later; writes are taken, and logged, from the moment that the view allows them.
+        if !view.isReplica, isFollowing { becomePrimary() }
+        updateReplicaGate()
     }
 
     package var clusterView: ClusterView? { clusterFront?.view }
@@ -126,5 +127,6 @@ extension Node {
     /// CLUSTER RESET: every key goes.
     package mutating func flushEverything() {
         for database in 0..<keyspace.databaseCount { effects.append(.free(keyspace.flush(database: database))) }
+        beginHistoryAnew()
     }
 }

@@ -104,6 +104,7 @@ package struct Node: ~Copyable {
     /// Index of MIGRATE, which is served whatever the state of its slot; -1 if there is none.
     let migrateCommand: Int
     var pauses = Pauses()
+    var replication: Replication
     var pendingMigrations: [UInt64: PendingKeyMigration] = [:]
     /// Keys on their way to another server, and in how many transfers.
     var lockedKeys: [LockedKey: Int] = [:]
@@ -116,6 +117,7 @@ package struct Node: ~Copyable {
         isClustered = configuration.isClusterEnabled
         self.configuration = configuration
         self.runID = runID
+        replication = Replication(runID: runID)
         self.time = time
         self.processFacts = processFacts
         startTime = time
@@ -136,6 +138,7 @@ package struct Node: ~Copyable {
     static let families: [CommandFamily] = [
         .string, .bitmap, .connection, .cluster, .keyMigration,
         .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset,
+        .replication, .replicationWait,
     ]
 
     /// Whether there is a command of that name, in any case. - Complexity: O(commands)
@@ -153,12 +156,15 @@ package struct Node: ~Copyable {
         effects.append(.configurationChanged(changed))
     }
 
+    /// What REPLICAOF decided, as CONFIG REWRITE will write it down.
+    mutating func setReplicaOf(_ primary: ReplicaOf?) { configuration.replicaOf = primary }
+
     /// Brings what was derived from the configuration up to date.
     private mutating func configurationChanged() {
         requestLimits.bulkBytesMax = configuration.protoMaxBulkLength
         keyspace.stringBytesMax = configuration.protoMaxBulkLength
         requiresPassword = !configuration.requirePassword.isEmpty
-        if let front = clusterFront { setGate(.replica, front.view.isReplica) }
+        updateReplicaGate()
         setGate(.fewReplicas, configuration.minReplicasToWrite > 0)
     }
 
@@ -201,6 +207,7 @@ package struct Node: ~Copyable {
     /// Ends a client; the pointer is dead afterwards.
     package mutating func remove(_ client: ClientPointer) {
         if client.pointee.isParked { parkedClients.removeAll { $0 == client } }
+        if !replication.replicas.isEmpty { replicaRemoved(client) }
         let index = client.pointee.listIndex
         let last = clients.removeLast()
         if last != client {

@@ -17,6 +17,9 @@ package enum NodeEffect {
     case writesPaused
     /// Transfer keys; the end is told to ``Node/migrationEnded(_:_:)``.
     case migrate(KeyMigration)
+    /// Open the link to our primary, or answer ``Node/primaryLinkClosed(reason:)``.
+    case connectToPrimary(host: String, port: Int)
+    case closePrimaryLink
     /// Directives that CONFIG SET changed.
     case configurationChanged([String])
     /// End the process.

@@ -51,7 +51,7 @@ package struct Client: ~Copyable {
         package static let queuedForWrite = Flags(rawValue: 1 << 14)
 
         /// Any of these sends a command through the slow gates.
-        static let unusual: Flags = [.asking, .replyOff, .replySkipNext, .replySkip, .silent, .noTouch]
+        static let unusual: Flags = [.asking, .replyOff, .replySkipNext, .replySkip, .silent, .noTouch, .replica]
     }
 
     package let id: UInt64

@@ -16,6 +16,8 @@ struct Pauses {
 
     var isActive: Bool { clientUntil != 0 || failoverUntil != 0 }
     var holdsAll: Bool { clientUntil != 0 && clientHoldsAll }
+    /// A failover waits for its replica to reach our offset: it must not move.
+    var holdsOffset: Bool { failoverUntil != 0 }
     /// The latest end, for CLIENT LIST and INFO; 0 if nothing is paused.
     var until: Int64 { max(clientUntil, failoverUntil) }
 

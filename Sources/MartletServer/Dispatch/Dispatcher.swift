@@ -133,6 +133,21 @@ extension Node {
         return true
     }
 
+    /// A command of our primary's stream. Only what changes data or is passed on to clients has a meaning there.
+    mutating func runStreamed(_ request: Request, command index: Int, _ client: ClientPointer) {
+        guard index >= 0 else { return fail(streamed: unknownCommand(request), request) }
+        let hot = commands.hot + index
+        let isMeant = hot.pointee.isContainer || !hot.pointee.flags.isDisjoint(with: [.write, .mayReplicate])
+        if isMeant { _ = run(request, command: index, client) }
+    }
+
+    @inline(never)
+    private func fail(streamed error: ReplyError, _ request: Request) {
+        Log.warning(
+            "== CRITICAL == This replica is sending an error to its master: '\(error.string)' after processing the command '\(String(bytes: UnsafeRawBufferPointer(rebasing: request[0].prefix(128))))'"
+        )
+    }
+
     /// The common case: no gate applies to this request.
     @inline(__always)
     private func isOpen(
@@ -166,6 +181,7 @@ extension Node {
             }
         } catch {
             fail(error, index: index, client)
+            if client.pointee.flags.contains(.primary) { fail(streamed: error, request) }
         }
         if keyspace.propagation.isOn { propagate(request, changed: keyspace.changes != changesBefore, client) }
     }
@@ -231,11 +247,19 @@ extension Node {
     ) {
         let replyStart = client.pointee.reply.count
         let hadAsking = client.pointee.flags.contains(.asking)
+        let wasReplica = client.pointee.flags.contains(.replica)
         keyspace.recordsAccess = !client.pointee.flags.contains(.noTouch)
         call(request, command, index: index, client)
         keyspace.recordsAccess = true
         if hadAsking { client.pointee.flags.remove(.asking) }
         let flags = client.pointee.flags
+        if wasReplica, client.pointee.reply.count > replyStart {
+            // A reply would stand in the middle of the stream. (logInvalidUseAndFreeClientAsync)
+            Log.warning("Replica generated a reply to command '\(commands.fullNames[index])', disconnecting it")
+            client.pointee.reply.truncate(to: replyStart)
+            client.pointee.flags.insert(.closeNow)
+            effects.append(.close(client))
+        }
         if flags.contains(.silent) || flags.contains(.replyOff) || flags.contains(.replySkip) {
             client.pointee.reply.truncate(to: min(replyStart, client.pointee.reply.count))
         }
@@ -305,23 +329,4 @@ extension Node {
         let name = String(bytes: UnsafeRawBufferPointer(rebasing: request[0].prefix(128)))
         return .message("ERR unknown command '\(name)', with args beginning with: \(text)")
     }
-
-    // MARK: Propagation
-
-    /// Puts what a command did into the replication log.
-    @inline(never)
-    private mutating func propagate(_ request: Request, changed: Bool, _ client: ClientPointer) {
-        flushPropagation()
-    }
-
-    /// Moves what the keyspace queued into the replication log.
-    mutating func flushPropagation() {
-        keyspace.propagation.removeAll()
-    }
-
-    /// min-replicas-to-write is met.
-    private var hasEnoughReplicas: Bool { false }
-
-    /// Our primary is connected and in sync.
-    var isPrimaryLinkUp: Bool { false }
 }

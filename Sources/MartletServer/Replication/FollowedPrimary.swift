@@ -1,0 +1,41 @@
+import MartletBase
+import MartletPersistence
+import MartletReplication
+import MartletRESP
+
+/// The primary that this node follows, from the order to follow it until another order.
+final class FollowedPrimary {
+    let host: String
+    let port: Int
+    var session: ReplicaSession
+    /// Reads the image while one arrives.
+    var decoder: RDBDecoder?
+    /// Executes the stream; nil while there is none.
+    var client: ClientPointer?
+    /// Bytes of the stream that were not executed yet.
+    var input = ByteBuffer()
+    var partial: PartialRequest?
+    /// Bytes that the incomplete command at the end of `input` needs at least.
+    var missing = 0
+    var batch = RequestBatch()
+    /// A transaction from MULTI on, until its EXEC is there: it is applied as a whole or, when the link breaks, not at all.
+    var transaction: ByteBuffer?
+    /// Keys of the image are in the database, but not all.
+    var isPartlyLoaded = false
+    var connectionLoss: String?
+
+    init(host: String, port: Int, session: consuming ReplicaSession) {
+        self.host = host
+        self.port = port
+        self.session = session
+    }
+
+    /// What a broken link leaves behind.
+    func forgetStream() {
+        input.removeAll()
+        partial = nil
+        missing = 0
+        transaction = nil
+        decoder = nil
+    }
+}

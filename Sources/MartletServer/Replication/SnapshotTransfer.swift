@@ -1,0 +1,98 @@
+import MartletBase
+import MartletKeyspace
+import MartletPersistence
+import MartletReplication
+
+// An image of the data set on its way to replicas.
+//
+// It is taken by the point-in-time iterator, a little in every turn, and goes straight into a queue of bytes that all
+// replicas which joined at its beginning read, each from its own position: the queue is a ``ReplicationLog`` of its own.
+// The iterator waits while the slowest of them has too much to read, so an image never stands in memory as a whole. What
+// commands change meanwhile is put into the queue by the gate before it changes.
+//
+// Strings are not compressed: that would cost the command thread more than it saves the network.
+//
+// A replica that does not know the end mark has to be told the length first; for those the queue does hold the image.
+
+final class SnapshotTransfer: WalkSink {
+    /// The iterator waits while this much is unread.
+    private static let unreadBytesMax = 4 << 20
+    /// What the iterator produces per turn, about a millisecond's work.
+    private static let turnBytes = 256 * 1024
+    private static let turnBucketsMax = 16 * 1024
+    private static let bucketsPerStep = 64
+
+    let endMark: ReplicationID
+    let usesEndMark: Bool
+    let excludesData: Bool
+    private var encoder: RDBEncoder
+    private(set) var queue = ReplicationLog()
+    private var database = -1
+    /// The end and the mark are in the queue.
+    private(set) var isComplete = false
+    /// The walk was ended by FLUSHALL or the like: half an image is worth nothing.
+    private(set) var isAborted = false
+
+    init(endMark: ReplicationID, usesEndMark: Bool, excludesData: Bool, hasChecksum: Bool, _ origin: RDBInformation) {
+        self.endMark = endMark
+        self.usesEndMark = usesEndMark
+        self.excludesData = excludesData
+        encoder = RDBEncoder(compression: false, checksum: hasChecksum)
+        queue.activate()
+        encoder.appendHeader()
+        encoder.append(origin)
+        drain()
+    }
+
+    func visit(_ entry: Entry, database: Int) {
+        if database != self.database {
+            self.database = database
+            encoder.append(selectDatabase: database)
+        }
+        switch entry.string {
+        case .integer(let number):
+            encoder.append(key: entry.key, .integer(number), expireAtMilliseconds: entry.expiry)
+        case .bytes(let bytes):
+            encoder.append(key: entry.key, .string(bytes), expireAtMilliseconds: entry.expiry)
+        }
+    }
+
+    func walkAborted() { isAborted = true }
+
+    /// Whether an image can be extended now: it is not complete, and its readers keep up.
+    func wantsMore(slowestReader: Int64) -> Bool {
+        !isComplete && !isAborted && (!usesEndMark || queue.end - slowestReader < Self.unreadBytesMax)
+    }
+
+    /// One turn's share of the walk.
+    func extend(_ keyspace: inout Keyspace) {
+        let start = queue.end
+        var buckets = 0
+        while queue.end - start < Self.turnBytes, buckets < Self.turnBucketsMax {
+            buckets += Self.bucketsPerStep
+            let isDone = excludesData || keyspace.continueWalk(maxBuckets: Self.bucketsPerStep)
+            // A walk that was aborted looks done.
+            if isAborted { return }
+            if isDone {
+                encoder.appendEnd()
+                drain()
+                if usesEndMark { endMark.bytes.withUnsafeBytes { queue.append($0) } }
+                isComplete = true
+                return
+            }
+            drain()
+        }
+    }
+
+    /// Moves what the encoder holds into the queue.
+    func drain() {
+        guard !encoder.output.isEmpty else { return }
+        let count = encoder.output.count
+        queue.append(encoder.output.bytes)
+        encoder.drain(count)
+    }
+
+    func bytes(at position: Int64) -> UnsafeRawBufferPointer { queue.bytes(at: position) }
+
+    func dropRead(slowestReader: Int64) { queue.trim(backlogBytes: 0, slowestReader: slowestReader) }
+}
