@@ -200,6 +200,8 @@ extension ClusterState {
     }
 
     private func changeSlots(_ ranges: [ClosedRange<Int>], isDelete: Bool) -> ClusterReply {
+        // Redis lets a replica own slots until the next packet of its primary.
+        if myself.isReplica, !isDelete { return .failure("Please use ADDSLOTS only with masters.") }
         var seen = SlotSet()
         for range in ranges {
             if let error = obstacle(to: range, isDelete: isDelete, seen: &seen) { return error }

@@ -25,6 +25,7 @@ extension ClusterState {
         if index == nodes.count { nodes.append(node) } else { nodes[index] = node }
         nodesByID[id] = node
         nodeCount += 1
+        adoptInboundLink(of: node)
         todo.insert(.publishView)
         return node
     }
@@ -35,6 +36,7 @@ extension ClusterState {
         nodesByID[node.id] = nil
         node.id = id
         nodesByID[id] = node
+        if !node.isMyself { adoptInboundLink(of: node) }
         todo.insert(.publishView)
     }
 

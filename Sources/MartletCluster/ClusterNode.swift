@@ -120,6 +120,8 @@ final class BusLink {
     let createdAt: Int64
     /// Nil on an inbound link until the sender is known.
     var node: ClusterNode?
+    /// Who said to be at the other end of an inbound link, while that was no member.
+    var stranger: NodeID?
     /// Our own end, as the peer sees us; empty when unknown.
     var localAddress: String
     var remoteAddress: String

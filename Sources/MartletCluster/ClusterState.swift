@@ -14,8 +14,8 @@
 //     SlotOwnership, ConfigEpoch, ClusterHealth, ClusterMembership: the pieces that change the tables
 //     ClusterCommands, ClusterDescription: CLUSTER subcommands and their answers
 //
-// `now` is milliseconds since 1970 by a clock that does not jump. Nothing here relies on that for safety: a step only
-// makes time-outs early or late.
+// `now` is milliseconds since 1970 by a clock that does not jump. Nothing here relies on that for safety: a step
+// forward makes time-outs early. A step back is taken out (`clockCorrection`): for the core time never runs backwards.
 //
 // Source for the protocol: Redis 7.0 `cluster.c`; later rules from Valkey are marked where they stand.
 
@@ -39,8 +39,11 @@ package final class ClusterState {
 
     var configuration: ClusterConfiguration
     var random: PRNG
-    /// Time of the current event.
+    /// Time of the current event: the driver's time plus `clockCorrection`.
     var now: Int64
+    private var lastDriverTime: Int64
+    /// How far the driver's clock has been set back in all.
+    private var clockCorrection: Int64 = 0
     let startedAt: Int64
     /// The configuration came from nodes.conf: this node was in the cluster before.
     let isRestart: Bool
@@ -117,6 +120,7 @@ package final class ClusterState {
         self.configuration = configuration
         var random = random
         self.now = now
+        lastDriverTime = now
         startedAt = now
         lastCronAt = now - ClusterState.cronPeriodMilliseconds
         isRestart = conf != nil
@@ -169,9 +173,8 @@ package final class ClusterState {
     /// Time has passed. May be called at any time; periodic work is done every 100 ms.
     package func tick(now: Int64) {
         begin(now)
-        // A clock that went back must not stop the cron.
-        if now - lastCronAt >= ClusterState.cronPeriodMilliseconds || now < lastCronAt {
-            lastCronAt = now
+        if self.now - lastCronAt >= ClusterState.cronPeriodMilliseconds {
+            lastCronAt = self.now
             runCron()
         } else if myself.isReplica {
             todo.insert(.handleFailover)
@@ -182,8 +185,8 @@ package final class ClusterState {
     /// When `tick` should be called next at the latest.
     package var nextDeadline: Int64 {
         let cron = lastCronAt + ClusterState.cronPeriodMilliseconds
-        guard let election = nextElectionDeadline else { return cron }
-        return min(cron, max(election, now + 1))
+        guard let election = nextElectionDeadline else { return cron - clockCorrection }
+        return min(cron, max(election, now + 1)) - clockCorrection
     }
 
     /// A peer has connected to our bus port.
@@ -217,6 +220,7 @@ package final class ClusterState {
     package func replicationChanged(_ status: ReplicationStatus, now: Int64) {
         begin(now)
         replication = status
+        replication.lastPrimaryContact += clockCorrection
         myself.replicationOffset = status.offset
         if manualFailover.isActive, myself.isReplica { todo.insert(.handleManualFailover) }
         finish()
@@ -285,8 +289,15 @@ package final class ClusterState {
     // MARK: Begin and end of an event
 
     private func begin(_ now: Int64) {
-        self.now = now
+        // Any sums of times stay far from overflow.
+        let now = min(max(now, 0), Int64.max / 8)
+        if now < lastDriverTime { clockCorrection = min(clockCorrection + lastDriverTime - now, Int64.max / 8) }
+        lastDriverTime = now
+        self.now = now + clockCorrection
     }
+
+    /// A time of the core as the driver's clock shows it.
+    func driverTime(_ time: Int64) -> Int64 { time - clockCorrection }
 
     private func finish() {
         if todo.contains(.handleManualFailover) {

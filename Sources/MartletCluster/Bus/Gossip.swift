@@ -151,8 +151,8 @@ extension ClusterState {
             if time <= now + Gossip.futureToleranceMilliseconds, time > node.pongReceived { node.pongReceived = time }
         }
         let ports = clientPorts(entry.port, entry.secondaryPort, bus: entry.busPort)
-        if node.isPossiblyFailed || node.isFailed, !entry.flags.contains(.noAddress), !entry.ip.isEmpty,
-            entry.busPort != 0, node.ip != entry.ip || node.ports != ports
+        if node.isPossiblyFailed || node.isFailed || !node.hasAddress, !entry.flags.contains(.noAddress),
+            !entry.ip.isEmpty, entry.busPort != 0, node.ip != entry.ip || node.ports != ports
         {
             setAddress(of: node, ip: entry.ip, ports: ports)
         }

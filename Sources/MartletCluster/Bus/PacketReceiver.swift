@@ -70,14 +70,27 @@ extension ClusterState {
             if node.id != packet.sender { return .impostor }
             return .member(node)
         }
-        guard let node = node(packet.sender) else { return .stranger }
+        guard let node = node(packet.sender), !node.isInHandshake else {
+            link.stranger = packet.sender
+            return .stranger
+        }
         if node.isMyself { return .myself }
-        if node.isInHandshake { return .stranger }
+        adopt(link, by: node)
+        return .member(node)
+    }
+
+    private func adopt(_ link: BusLink, by node: ClusterNode) {
         // A peer may reconnect before we see its old link end; the new one counts.
         if let old = node.inboundLink { close(old) }
         node.inboundLink = link
         link.node = node
-        return .member(node)
+        link.stranger = nil
+    }
+
+    /// A stranger has become a member: the link on which it said its name is its own.
+    func adoptInboundLink(of node: ClusterNode) {
+        let own = links.values.filter { $0.stranger == node.id && $0.node == nil }
+        if let link = own.max(by: { $0.id.rawValue < $1.id.rawValue }) { adopt(link, by: node) }
     }
 
     /// What the header of any packet of a member tells: life, epochs, offset.

@@ -42,10 +42,10 @@ extension ClusterState {
         guard myself.isPrimary, sender.primary === myself else { return }
         resetManualFailover()
         let timeout = configuration.manualFailoverTimeoutMilliseconds
-        manualFailover.endsAt = now + timeout
+        manualFailover.endsAt = now + saturatingProduct(timeout, 1)
         manualFailover.replica = sender
         log(.notice, "Manual failover requested by replica \(sender.id).")
-        pending.append(.pauseWrites(until: now + saturatingProduct(timeout, ManualFailover.pauseFactor)))
+        pending.append(.pauseWrites(until: driverTime(now + saturatingProduct(timeout, ManualFailover.pauseFactor))))
     }
 
     func pausedForManualFailover(offset: Int64) {
@@ -60,7 +60,7 @@ extension ClusterState {
 
     func startManualFailover(force: Bool, of primary: ClusterNode) {
         resetManualFailover()
-        manualFailover.endsAt = now + configuration.manualFailoverTimeoutMilliseconds
+        manualFailover.endsAt = now + saturatingProduct(configuration.manualFailoverTimeoutMilliseconds, 1)
         // An election of before would count as an attempt of this one.
         election = Election()
         if force {
