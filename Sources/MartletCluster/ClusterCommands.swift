@@ -36,6 +36,10 @@ extension ClusterState {
         case ("count-failure-reports", 2):
             guard let node = NodeID(words[1]).flatMap({ node($0) }) else { return .failure("Unknown node \(words[1])") }
             return .integer(Int64(failureReportCount(about: node)))
+        case ("debug-drop-packets", 2):
+            // Not for clients: DEBUG DROP-CLUSTER-PACKET-FILTER. A number that no kind has drops nothing.
+            droppedKind = UInt16(words[1]).flatMap { BusPacket.Kind(rawValue: $0) }
+            return .ok
         default:
             return .failure(
                 "unknown subcommand or wrong number of arguments for '\(words[0].prefix(128))'. Try CLUSTER HELP.")

@@ -129,6 +129,16 @@ package struct Keyspace: ~Copyable {
     package func keyCount(slot: HashSlot) -> Int { isClustered ? databases[0].keyCount(inTable: slot.index) : 0 }
     package func tableBytes(database: Int) -> Int { databases[database].tableBytes }
 
+    /// Places in the tables of keys and of expiring keys. For DEBUG HTSTATS.
+    package func placeCounts(database: Int) -> (keys: Int, volatileKeys: Int) {
+        var counts = (keys: 0, volatileKeys: 0)
+        for table in 0..<databases[database].tableCount {
+            counts.keys += databases[database].tables[table].placeCount
+            counts.volatileKeys += databases[database].volatileTables[table].placeCount
+        }
+        return counts
+    }
+
     package var totalKeyCount: Int {
         var total = 0
         for index in 0..<databaseCount { total += databases[index].keyCount }

@@ -75,6 +75,26 @@ package enum Memory {
         return "jemalloc-" + (text.split(separator: "-").first.map(String.init) ?? text)
     }
 
+    /// Gives free pages back to the system. - Returns: false if the allocator does not want to.
+    package static func purge() -> Bool {
+        // 4096 stands for all arenas. (MALLCTL_ARENAS_ALL)
+        mallctl("arena.4096.purge", nil, nil, nil, 0) == 0
+    }
+
+    /// The allocator's own account of itself.
+    package static func report() -> [UInt8] {
+        var text: [UInt8] = []
+        withUnsafeMutablePointer(to: &text) { text in
+            malloc_stats_print(
+                { context, line in
+                    guard let context, let line else { return }
+                    context.assumingMemoryBound(to: [UInt8].self).pointee += UnsafeBufferPointer(
+                        start: UnsafeRawPointer(line).assumingMemoryBound(to: UInt8.self), count: strlen(line))
+                }, UnsafeMutableRawPointer(text), nil)
+        }
+        return text
+    }
+
     private static func refreshStatistics() {
         var epoch: UInt64 = 1
         _ = mallctl("epoch", nil, nil, &epoch, MemoryLayout<UInt64>.size)

@@ -202,6 +202,14 @@ package struct ReplyBuffer: ~Copyable {
         if isRESP3 { append(literal: value ? "#t\r\n" : "#f\r\n") } else { integer(value ? 1 : 0) }
     }
 
+    /// A double with 17 significant digits; a bulk string in RESP2.
+    package mutating func double(_ value: Double) {
+        withUnsafeTemporaryAllocation(byteCount: doubleBytesMax, alignment: 8) { text in
+            let count = formatDouble17(value, to: text.baseAddress.unsafelyUnwrapped)
+            double(text: String(bytes: UnsafeRawBufferPointer(rebasing: text[..<count])))
+        }
+    }
+
     /// A double; a bulk string in RESP2. - Parameter text: its decimal form.
     package mutating func double(text: String) {
         if isRESP3 {

@@ -107,6 +107,8 @@ package struct Reactor: ~Copyable {
             runID: String((0..<40).map { _ in digits[Int.random(in: 0..<16, using: &generator)] }),
             time: NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: SystemClock.bootNanoseconds) / 1000),
             processFacts: { Self.processFacts(configurationPath: configurationPath) })
+        node.services.monotonicMicroseconds = { SystemClock.monotonicMicroseconds }
+        node.services.sleep = { SystemClock.sleep(microseconds: $0) }
         if let view { node.adopt(view.value) }
         Log.notice("Server initialized")
         for listener in listeners where listener.isUnix {
@@ -168,7 +170,8 @@ package struct Reactor: ~Copyable {
 
     private mutating func turn() {
         let now = SystemClock.monotonicMilliseconds
-        let timeout = resumed.isEmpty && !node.wantsTurn ? max(0, nextCron - now) : 0
+        let isIdle = resumed.isEmpty && !node.wantsTurn && !node.hasUrgentWork
+        let timeout = isIdle ? max(0, nextCron - now) : 0
         let eventCount = poller.wait(timeoutMilliseconds: Int(timeout))
         updateTime()
         if let bus {

@@ -20,6 +20,15 @@ package struct NodeTime: Sendable {
     package var monotonicMilliseconds: Int64 { monotonicMicroseconds / 1000 }
 }
 
+/// What cannot wait for an effect to be carried out. Set by the reactor; without it (tests, simulator) no time passes.
+package struct ProcessServices: Sendable {
+    /// The monotonic clock now, in microseconds: for work with a time budget.
+    package var monotonicMicroseconds: @Sendable () -> Int64 = { 0 }
+    /// Stops the calling thread.
+    package var sleep: @Sendable (_ microseconds: Int64) -> Void = { _ in }
+    package init() {}
+}
+
 /// Conditions that a command has to be checked against. Empty in the simplest case: the dispatcher then checks nothing.
 struct Gates: OptionSet {
     let rawValue: UInt32
@@ -94,6 +103,9 @@ package struct Node: ~Copyable {
     /// 40 hexadecimal digits, new at every start.
     package let runID: String
     package let processFacts: @Sendable () -> ProcessFacts
+    package var services = ProcessServices()
+    package var debugSettings = DebugSettings()
+    var activeExpiry = ActiveExpiry()
     var gates: Gates = []
     let isClustered: Bool
     /// The parser's limits for clients that have authenticated and for others.
@@ -137,7 +149,7 @@ package struct Node: ~Copyable {
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
         .string, .bitmap, .connection, .cluster, .keyMigration,
-        .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset,
+        .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset, .debug, .memory, .miscellaneous,
         .replication, .replicationWait,
     ]
 

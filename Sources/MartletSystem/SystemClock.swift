@@ -20,6 +20,14 @@ package enum SystemClock {
     /// CPU time of the calling thread.
     package static var threadCPUNanoseconds: Int64 { read(CLOCK_THREAD_CPUTIME_ID) }
 
+    /// Stops the calling thread for at least so long.
+    package static func sleep(microseconds: Int64) {
+        var wanted = timespec(tv_sec: Int(microseconds / 1_000_000), tv_nsec: Int(microseconds % 1_000_000 * 1000))
+        var left = timespec()
+        // A signal cuts it short.
+        while nanosleep(&wanted, &left) != 0, errno == EINTR { wanted = left }
+    }
+
     private static func read(_ clock: clockid_t) -> Int64 {
         var time = timespec()
         let result = clock_gettime(clock, &time)

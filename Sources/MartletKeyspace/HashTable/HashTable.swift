@@ -42,6 +42,8 @@ package struct HashTable: ~Copyable {
     static let orderMask: UInt64 = ~0x3FFF
     /// Average entries per bucket at which the table grows; beyond it too many buckets have a child.
     private static let entriesPerBucketMax = 6
+    /// What an entry's place costs in a well filled table.
+    package static let bytesPerEntry = bucketBytes / entriesPerBucketMax
     /// Tables of this many buckets and more grow by a quarter instead of doubling.
     private static let slowGrowthBuckets = 32768
     private static let bucketsMovedPerStep = 2
@@ -49,6 +51,9 @@ package struct HashTable: ~Copyable {
     package init() {}
 
     package var isResizing: Bool { oldBuckets != nil }
+
+    /// Entries that the bucket arrays have places for, children not counted.
+    package var placeCount: Int { (bucketCount + oldBucketCount) * Self.entriesPerBucket }
 
     /// Bytes of the bucket arrays, children not counted.
     package var tableBytes: Int { (bucketCount + oldBucketCount) * Self.bucketBytes }

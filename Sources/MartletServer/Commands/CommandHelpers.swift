@@ -30,6 +30,11 @@ extension Request {
     }
 }
 
+extension UnsafeRawBufferPointer {
+    /// What C sees of the bytes: everything before the first zero. Error texts of Redis quote arguments that way.
+    var cString: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: prefix { $0 != 0 }) }
+}
+
 extension ReplyBuffer {
     /// The reply to HELP: a heading, the lines, and how to ask for them.
     mutating func help(_ request: Request, _ lines: [StaticString]) {

@@ -38,7 +38,7 @@ private struct ExpiryCondition: OptionSet {
             } else if request.matches(index, "LT") {
                 insert(.sooner)
             } else {
-                throw .message("ERR Unsupported option \(String(bytes: request[index]))")
+                throw .message("ERR Unsupported option \(String(bytes: request[index].cString))")
             }
         }
         if contains(.hasNone), rawValue != Self.hasNone.rawValue {

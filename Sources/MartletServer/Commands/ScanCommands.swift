@@ -147,7 +147,7 @@ struct ScanOptions {
 /// A cursor as a client gives it: what C's `strtoul` makes of it. (parseScanCursorOrReply)
 func scanCursor(_ argument: UnsafeRawBufferPointer) throws(ReplyError) -> UInt64 {
     let invalid = ReplyError.text("ERR invalid cursor")
-    var bytes = argument.prefix { $0 != 0 }
+    var bytes = argument.cString[...]
     if bytes.isEmpty { return 0 }
     let isNegative = bytes.first == UInt8(ascii: "-")
     if isNegative || bytes.first == UInt8(ascii: "+") { bytes = bytes.dropFirst() }
