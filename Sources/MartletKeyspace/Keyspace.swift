@@ -80,6 +80,7 @@ package struct Keyspace: ~Copyable {
     /// False while a client with CLIENT NO-TOUCH runs.
     package var recordsAccess = true
     var walk = WalkState()
+    var watchedKeys = WatchedKeys()
     var expiryCursor = ExpiryCursor()
 
     /// - Parameters:
@@ -121,6 +122,9 @@ package struct Keyspace: ~Copyable {
     package func prefetchBucket(database: Int, hash: UInt64, table: Int) {
         if let address = databases[database].tables[table].bucketAddress(of: hash) { prefetch(address) }
     }
+
+    /// Whether the tables have the key, expired or not.
+    func contains(_ key: Key, database: Int) -> Bool { databases[database].place(of: key) != nil }
 
     // MARK: Counts
 
@@ -240,11 +244,20 @@ package struct Keyspace: ~Copyable {
     @inline(__always)
     package mutating func didModify(_ event: KeyEvent, _ key: Key) {
         changes &+= 1
+        if !watchedKeys.isEmpty { touchWatched(key, database: selected) }
+    }
+
+    /// The same for a database that need not be the selected one.
+    private mutating func didModify(_ event: KeyEvent, _ key: Key, database: Int) {
+        changes &+= 1
+        if !watchedKeys.isEmpty { touchWatched(key, database: database) }
     }
 
     /// After a change that the node made by itself: it is already in the propagation queue.
     @inline(__always)
-    private mutating func didRemove(_ event: KeyEvent, _ key: Key) {}
+    private mutating func didRemove(_ event: KeyEvent, _ key: Key) {
+        if !watchedKeys.isEmpty { touchWatched(key, database: selected) }
+    }
 
     // MARK: Strings
 
@@ -455,7 +468,7 @@ package struct Keyspace: ~Copyable {
         moved.walkVersion = walk.version
         databases[database].insert(moved, target, seed: seed)
         didRemove(isRename ? .renameFrom : .moveFrom, source)
-        didModify(isRename ? .renameTo : .moveTo, target)
+        didModify(isRename ? .renameTo : .moveTo, target, database: database)
         // Last, because the source may be a view into the entry.
         entry.destroyShell()
     }
@@ -475,7 +488,7 @@ package struct Keyspace: ~Copyable {
         new.accessClock = entry.accessClock
         new.walkVersion = walk.version
         databases[database].insert(new, target, seed: seed)
-        didModify(.copyTo, target)
+        didModify(.copyTo, target, database: database)
     }
 
     /// Removes a key that another is about to replace; the change is reported as that of the other.
@@ -520,6 +533,7 @@ package struct Keyspace: ~Copyable {
     /// Empties a database. - Returns: its former tables; freed when the last reference goes, on any thread.
     package mutating func flush(database: Int) -> DetachedTables {
         abortWalk()
+        if !watchedKeys.isEmpty { touchWatchedKeys(database: database) }
         changes &+= Int64(databases[database].keyCount)
         return databases[database].detach()
     }
@@ -528,10 +542,12 @@ package struct Keyspace: ~Copyable {
         changes &+= 1
         guard first != second else { return }
         abortWalk()
+        if !watchedKeys.isEmpty { for database in [first, second] { touchWatchedKeys(database: database) } }
         let one = (databases + first).move()
         let other = (databases + second).move()
         (databases + first).initialize(to: other)
         (databases + second).initialize(to: one)
+        if !watchedKeys.isEmpty { for database in [first, second] { touchWatchedKeys(database: database) } }
     }
 
     // MARK: Iteration

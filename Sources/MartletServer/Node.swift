@@ -115,8 +115,13 @@ package struct Node: ~Copyable {
     var slotStates: UnsafePointer<UInt8>?
     /// Index of MIGRATE, which is served whatever the state of its slot; -1 if there is none.
     let migrateCommand: Int
+    let execCommand: Int
     var pauses = Pauses()
     var replication: Replication
+    /// Between the commands of an EXEC.
+    var isInPropagationUnit = false
+    /// Commands that run although MULTI was given.
+    let transactionCommands: Set<Int>
     var pendingMigrations: [UInt64: PendingKeyMigration] = [:]
     /// Keys on their way to another server, and in how many transfers.
     var lockedKeys: [LockedKey: Int] = [:]
@@ -137,6 +142,12 @@ package struct Node: ~Copyable {
             databaseCount: isClustered ? 1 : configuration.databases, isClustered: isClustered, seed: seed)
         commands = CommandTable(Node.families)
         migrateCommand = commands.index(of: StaticString("MIGRATE").bytes)
+        execCommand = commands.index(of: StaticString("EXEC").bytes)
+        var inTransactions: Set<Int> = []
+        for name: StaticString in ["EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"] {
+            inTransactions.insert(commands.index(of: name.bytes))
+        }
+        transactionCommands = inTransactions
         commandStatistics = .allocate(capacity: commands.count)
         commandStatistics.initialize(repeating: CommandStatistics(), count: commands.count)
         if isClustered { gates.insert(.cluster) }
@@ -148,7 +159,7 @@ package struct Node: ~Copyable {
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
-        .string, .bitmap, .connection, .cluster, .keyMigration,
+        .string, .transactions, .bitmap, .connection, .cluster, .keyMigration,
         .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset, .debug, .memory, .miscellaneous,
         .replication, .replicationWait,
     ]
@@ -219,6 +230,7 @@ package struct Node: ~Copyable {
     /// Ends a client; the pointer is dead afterwards.
     package mutating func remove(_ client: ClientPointer) {
         if client.pointee.isParked { parkedClients.removeAll { $0 == client } }
+        forgetWatches(client)
         if !replication.replicas.isEmpty { replicaRemoved(client) }
         let index = client.pointee.listIndex
         let last = clients.removeLast()
@@ -245,6 +257,11 @@ package struct Node: ~Copyable {
         guard client.pointee.isParked else { return }
         client.pointee.parked = .notParked
         parkedClients.removeAll { $0 == client }
+        // An EXEC that was suspended for this answer goes on; it may have to wait again.
+        if client.pointee.transaction?.nextCommand != nil {
+            continueTransaction(client)
+            if client.pointee.isParked { return }
+        }
         effects.append(.send(client))
         effects.append(.resume(client))
     }

@@ -50,8 +50,11 @@ package struct Client: ~Copyable {
         /// Stands in the reactor's list of clients with something to send.
         package static let queuedForWrite = Flags(rawValue: 1 << 14)
 
+        /// MULTI was given: commands are queued.
+        package static let inTransaction = Flags(rawValue: 1 << 15)
+
         /// Any of these sends a command through the slow gates.
-        static let unusual: Flags = [.asking, .replyOff, .replySkipNext, .replySkip, .silent, .noTouch, .replica]
+        static let unusual: Flags = [.asking, .replyOff, .replySkipNext, .replySkip, .silent, .noTouch, .replica, .inTransaction]
     }
 
     package let id: UInt64
@@ -73,6 +76,8 @@ package struct Client: ~Copyable {
     package var libraryName: [UInt8] = []
     package var libraryVersion: [UInt8] = []
     package var user = "default"
+    /// Nil for nearly all clients.
+    var transaction: Transaction?
     /// Position in the node's list of clients.
     var listIndex = 0
     /// Bytes received and not executed, and their capacity; kept by the reactor for CLIENT LIST.

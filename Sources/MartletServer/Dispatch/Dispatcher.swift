@@ -124,6 +124,14 @@ extension Node {
                 return true
             case .wait: return false
             }
+            if client.pointee.flags.contains(.inTransaction), !runsInsideTransaction(index) {
+                if command.pointee.flags.contains(.noMulti) {
+                    reject(.text("ERR Command not allowed inside a transaction"), client)
+                } else {
+                    queue(request, command: index, client)
+                }
+                return true
+            }
             if !client.pointee.flags.isDisjoint(with: .unusual) {
                 runUnusual(request, command, index: index, client)
                 return true
@@ -186,6 +194,13 @@ extension Node {
         if keyspace.propagation.isOn { propagate(request, changed: keyspace.changes != changesBefore, client) }
     }
 
+    /// A command of an EXEC: it passed the gates when it was queued.
+    mutating func callQueued(_ request: Request, index: Int, _ client: ClientPointer) {
+        let hadAsking = client.pointee.flags.contains(.asking)
+        call(request, commands.hot + index, index: index, client)
+        if hadAsking { client.pointee.flags.remove(.asking) }
+    }
+
     // MARK: Gates
 
     private enum Passage {
@@ -200,7 +215,8 @@ extension Node {
         _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
     ) -> Passage {
         let flags = command.pointee.flags
-        let isWrite = flags.contains(.write)
+        let isWrite =
+            flags.contains(.write) || index == execCommand && client.pointee.transaction?.hasWrites ?? false
         let isPrimaryLink = client.pointee.flags.contains(.primary)
         if !client.pointee.isAuthenticated, !flags.contains(.noAuth) {
             return .refused(.text("NOAUTH Authentication required."))
@@ -214,7 +230,7 @@ extension Node {
             return .refused(.text("NOREPLICAS Not enough good replicas to write."))
         }
         if gates.contains(.replica) {
-            if isWrite, configuration.isReplicaReadOnly {
+            if flags.contains(.write), configuration.isReplicaReadOnly {
                 return .refused(.text("READONLY You can't write against a read only replica."))
             }
             if !flags.contains(.stale), !configuration.replicaServesStaleData, !isPrimaryLinkUp {
@@ -284,6 +300,7 @@ extension Node {
     @inline(never)
     private mutating func reject(_ error: ReplyError, _ client: ClientPointer) {
         count(error)
+        breakTransaction(client)
         if client.pointee.flags.isDisjoint(with: [.silent, .replyOff, .replySkip]) {
             client.pointee.reply.error(error)
         }

@@ -149,6 +149,14 @@ extension Node {
     @inline(never)
     mutating func propagate(_ request: Request, changed: Bool, _ client: ClientPointer) {
         let hasText = changed && !keyspace.propagation.replacesCommand
+        if isInPropagationUnit {
+            keyspace.propagation.replacesCommand = false
+            if hasText {
+                keyspace.propagation.append(
+                    database: client.pointee.database, arguments: (0..<request.count).map { request[$0] })
+            }
+            return
+        }
         if keyspace.propagation.isEmpty {
             keyspace.propagation.replacesCommand = false
             if hasText { replication.feed.append(database: client.pointee.database, request) }
@@ -159,6 +167,20 @@ extension Node {
             if hasText { replication.feed.append(database: client.pointee.database, request) }
             if count > 1 { replication.feed.appendExec() }
         }
+        client.pointee.writeOffset = replication.feed.log.end
+    }
+
+    /// Until ``endPropagationUnit(_:)`` commands gather in the keyspace's queue instead of going to the log one by one.
+    mutating func beginPropagationUnit() { isInPropagationUnit = true }
+
+    /// Puts what gathered into the log, in MULTI/EXEC if it is more than one command.
+    mutating func endPropagationUnit(_ client: ClientPointer) {
+        isInPropagationUnit = false
+        let count = keyspace.propagation.commands.count
+        guard count > 0 else { return }
+        if count > 1 { replication.feed.appendMulti(database: keyspace.propagation.commands[0].database) }
+        moveQueueIntoLog()
+        if count > 1 { replication.feed.appendExec() }
         client.pointee.writeOffset = replication.feed.log.end
     }
 

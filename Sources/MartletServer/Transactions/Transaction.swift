@@ -1,0 +1,248 @@
+import MartletBase
+import MartletKeyspace
+import MartletRESP
+
+// MULTI … EXEC: a queue of commands that run without another client's command between them.
+//
+// Queued commands are copied, because the bytes they arrived in are gone by EXEC. Errors while queueing make EXEC refuse;
+// errors while running are answers like any other. A command that is answered by another thread (CLUSTER …) suspends the
+// transaction until its answer is there: such commands change no keys, so no client can see a half-done change of data.
+//
+// WATCH: the keyspace counts the changes of each watched key; EXEC compares. A key that expires counts as changed.
+//
+// Source: Redis 7.0 multi.c.
+
+/// A command that waits for EXEC.
+struct QueuedCommand {
+    /// The arguments, back to back.
+    let bytes: [UInt8]
+    let counts: [Int]
+    let command: Int
+}
+
+/// What a client with MULTI or WATCH carries.
+struct Transaction {
+    var queue: [QueuedCommand] = []
+    /// MULTI was given.
+    var isOpen = false
+    /// A command could not be queued.
+    var isBroken = false
+    var hasWrites = false
+    /// The next command to run while EXEC is suspended; nil otherwise.
+    var nextCommand: Int?
+    var watched: [(key: WatchedKey, version: UInt64)] = []
+}
+
+extension Client {
+    /// Why the client's commands are queued instead of run, or EXEC is under way.
+    package var isInTransaction: Bool { transaction?.isOpen ?? false }
+    /// Commands queued; -1 outside of MULTI, as CLIENT LIST shows it.
+    package var queuedCommandCount: Int { transaction.map { $0.isOpen ? $0.queue.count : -1 } ?? -1 }
+    package var watchedKeyCount: Int { transaction?.watched.count ?? 0 }
+}
+
+extension CommandFamily {
+    static let transactions = CommandFamily(.transactions, [.multi, .exec, .discard, .watch, .unwatch])
+}
+
+extension Command {
+    static let multi = Command(
+        "MULTI", since: "1.2.0", arity: .exactly(1),
+        flags: [.noScript, .loading, .stale, .fast, .allowBusy], complexity: "O(1)",
+        summary: "Mark the start of a transaction block",
+        run: .node { request, node, client throws(ReplyError) in
+            if client.pointee.isInTransaction { throw .text("ERR MULTI calls can not be nested") }
+            var transaction = client.pointee.transaction ?? Transaction()
+            transaction.isOpen = true
+            client.pointee.transaction = transaction
+            client.pointee.flags.insert(.inTransaction)
+            client.pointee.reply.ok()
+        })
+
+    static let exec = Command(
+        "EXEC", since: "1.2.0", arity: .exactly(1),
+        flags: [.noScript, .loading, .stale, .skipSlowLog], complexity: "Depends on commands in the transaction",
+        summary: "Execute all commands issued after MULTI",
+        run: .node { request, node, client throws(ReplyError) in try node.execute(client) })
+
+    static let discard = Command(
+        "DISCARD", since: "2.0.0", arity: .exactly(1),
+        flags: [.noScript, .loading, .stale, .fast, .allowBusy], complexity: "O(N), when N is the number of queued commands",
+        summary: "Discard all commands issued after MULTI",
+        run: .node { request, node, client throws(ReplyError) in
+            guard client.pointee.isInTransaction else { throw .text("ERR DISCARD without MULTI") }
+            node.endTransaction(client)
+            client.pointee.reply.ok()
+        })
+
+    static let watch = Command(
+        "WATCH", since: "2.2.0", arity: .atLeast(2), flags: [.noScript, .loading, .stale, .fast, .allowBusy],
+        keys: [.all(from: 1, [.readOnly])], complexity: "O(1) for every key.",
+        summary: "Watch the given keys to determine execution of the MULTI/EXEC block",
+        run: .node { request, node, client throws(ReplyError) in
+            if client.pointee.isInTransaction { throw .text("ERR WATCH inside MULTI is not allowed") }
+            var transaction = client.pointee.transaction ?? Transaction()
+            for index in 1..<request.count {
+                let name = WatchedKey(database: client.pointee.database, key: Array(request[index]))
+                if transaction.watched.contains(where: { $0.key == name }) { continue }
+                // A key that is over already is missing, and stays so.
+                _ = node.keyspace.peek(request.key(at: index, in: node.keyspace))
+                transaction.watched.append((name, node.keyspace.watch(name)))
+            }
+            client.pointee.transaction = transaction
+            client.pointee.reply.ok()
+        })
+
+    static let unwatch = Command(
+        "UNWATCH", since: "2.2.0", arity: .exactly(1), flags: [.noScript, .loading, .stale, .fast, .allowBusy],
+        complexity: "O(1)", summary: "Forget about all watched keys",
+        run: .node { request, node, client throws(ReplyError) in
+            node.forgetWatches(client)
+            client.pointee.reply.ok()
+        })
+}
+
+extension Node {
+    // MARK: Queueing
+
+    /// Whether a command runs at once although MULTI was given. (processCommand)
+    func runsInsideTransaction(_ index: Int) -> Bool { transactionCommands.contains(index) }
+
+    /// Keeps a command for EXEC.
+    mutating func queue(_ request: Request, command index: Int, _ client: ClientPointer) {
+        var bytes: [UInt8] = []
+        var counts: [Int] = []
+        counts.reserveCapacity(request.count)
+        for argument in 0..<request.count {
+            bytes.append(contentsOf: request[argument])
+            counts.append(request[argument].count)
+        }
+        client.pointee.transaction?.queue.append(QueuedCommand(bytes: bytes, counts: counts, command: index))
+        let flags = commands.hot[index].flags
+        if !flags.isDisjoint(with: [.write, .mayReplicate]) { client.pointee.transaction?.hasWrites = true }
+        client.pointee.reply.simple("QUEUED")
+    }
+
+    /// An error before execution breaks an open transaction. (flagTransaction)
+    func breakTransaction(_ client: ClientPointer) {
+        if client.pointee.isInTransaction { client.pointee.transaction?.isBroken = true }
+    }
+
+    /// Forgets queue and watches: after EXEC and DISCARD, at RESET, and when the client goes.
+    mutating func endTransaction(_ client: ClientPointer) {
+        forgetWatches(client)
+        client.pointee.transaction = nil
+        client.pointee.flags.remove(.inTransaction)
+    }
+
+    mutating func forgetWatches(_ client: ClientPointer) {
+        guard let transaction = client.pointee.transaction, !transaction.watched.isEmpty else { return }
+        for (key, _) in transaction.watched { keyspace.unwatch(key) }
+        client.pointee.transaction?.watched = []
+    }
+
+    // MARK: EXEC
+
+    /// Why an EXEC must not run now; checked with the gates. (getNodeByQuery, processCommand)
+    func refusalOfTransaction(_ client: ClientPointer) -> ReplyError? {
+        guard let transaction = client.pointee.transaction, transaction.hasWrites, gates.contains(.replica),
+            configuration.isReplicaReadOnly
+        else { return nil }
+        return .text(
+            "EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.")
+    }
+
+    fileprivate mutating func execute(_ client: ClientPointer) throws(ReplyError) {
+        guard let transaction = client.pointee.transaction, transaction.isOpen else {
+            throw .text("ERR EXEC without MULTI")
+        }
+        if transaction.isBroken {
+            endTransaction(client)
+            throw .text("EXECABORT Transaction discarded because of previous errors.")
+        }
+        if let refusal = refusalOfTransaction(client) ?? redirectTransaction(transaction, client) {
+            endTransaction(client)
+            throw refusal
+        }
+        let isStale = transaction.watched.contains { key, version in
+            // Looking at the key deletes it if it is over, which counts as a change.
+            key.key.withUnsafeBytes { _ = keyspace.peek(keyspace.key($0), database: key.database) }
+            return keyspace.watchVersion(key) != version
+        }
+        if isStale {
+            endTransaction(client)
+            client.pointee.reply.nullArray()
+            return
+        }
+        forgetWatches(client)
+        client.pointee.flags.remove(.inTransaction)
+        client.pointee.reply.array(transaction.queue.count)
+        client.pointee.transaction?.nextCommand = 0
+        continueTransaction(client)
+    }
+
+    /// All queued commands must be served here, and in one slot.
+    private mutating func redirectTransaction(_ transaction: Transaction, _ client: ClientPointer) -> ReplyError? {
+        guard isClustered else { return nil }
+        var slot: UInt16?
+        for queued in transaction.queue {
+            var refusal: ReplyError?
+            withRequest(queued) { node, request in
+                let keys = node.keyIndexes(of: request, command: queued.command)
+                if let first = keys.first {
+                    let own = HashSlot.of(request[first]).rawValue
+                    if slot != nil, slot != own {
+                        refusal = .text("CROSSSLOT Keys in request don't hash to the same slot")
+                    }
+                    slot = own
+                }
+                refusal =
+                    refusal
+                    ?? node.redirect(request, node.commands.hot + queued.command, index: queued.command, client)
+            }
+            if let refusal { return refusal }
+        }
+        return nil
+    }
+
+    /// Runs queued commands until all are done or one has to wait.
+    mutating func continueTransaction(_ client: ClientPointer) {
+        guard let transaction = client.pointee.transaction, var next = transaction.nextCommand else { return }
+        if keyspace.propagation.isOn { beginPropagationUnit() }
+        while next < transaction.queue.count, !client.pointee.isParked {
+            let queued = transaction.queue[next]
+            next += 1
+            withRequest(queued) { node, request in node.callQueued(request, index: queued.command, client) }
+        }
+        if isInPropagationUnit { endPropagationUnit(client) }
+        if next == transaction.queue.count, !client.pointee.isParked {
+            client.pointee.transaction = nil
+        } else {
+            client.pointee.transaction?.nextCommand = next
+        }
+    }
+
+    /// Hands a queued command out as a request.
+    private mutating func withRequest(_ queued: QueuedCommand, _ body: (inout Node, Request) -> Void) {
+        queued.bytes.withUnsafeBytes { bytes in
+            withUnsafeTemporaryAllocation(of: UnsafeRawBufferPointer.self, capacity: queued.counts.count) { arguments in
+                var offset = 0
+                for (index, count) in queued.counts.enumerated() {
+                    let argument =
+                        count == 0
+                        ? UnsafeRawBufferPointer(start: nil, count: 0)
+                        : UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + count)])
+                    (arguments.baseAddress! + index).initialize(to: argument)
+                    offset += count
+                }
+                var request = Request(arguments: arguments.baseAddress!, count: queued.counts.count)
+                let firstKey = Int(commands.hot[queued.command].firstKey)
+                if firstKey > 0, firstKey < request.count {
+                    request.keyHash = keyspace.hash(request[firstKey])
+                    if isClustered { request.slot = HashSlot.of(request[firstKey]).rawValue }
+                }
+                body(&self, request)
+            }
+        }
+    }
+}
