@@ -5,8 +5,8 @@
 // a time in a minority as long as a node time-out (0.5 to 5 seconds), so that news of a failover reaches it before it
 // takes writes that would be lost.
 //
-// Source: `clusterUpdateState` in Redis 7.0 `cluster.c`. Unlike there, a node without a configuration file starts
-// without the wait, since nobody can have failed it over, and the number of voters is counted whenever it is needed.
+// Source: `clusterUpdateState` in Redis 7.0 `cluster.c`. Unlike there, a new cluster starts without either wait, since
+// nobody can have failed anybody over, and the number of voters is counted whenever it is needed.
 
 import MartletBase
 
@@ -46,7 +46,8 @@ extension ClusterState {
         }
         if reachable < quorum {
             isOK = false
-            health.lastInMinority = now
+            // Where nobody has a slot yet there is no majority to be cut off from.
+            if votingNodeCount > 0 { health.lastInMinority = now }
         }
         guard isOK != health.isOK else { return }
         if isOK, myself.isPrimary, let last = health.lastInMinority {

@@ -83,6 +83,9 @@ package final class ClusterState {
 
     // MARK: Health
 
+    /// Nodes that have become PFAIL and that the others have not been told of.
+    var evidence: Set<UInt16> = []
+    var evidenceSpreadAt: Int64
     var health = ClusterHealth()
     /// The command thread hangs: this node keeps silent so that it is failed over.
     var isStalled = false
@@ -123,6 +126,7 @@ package final class ClusterState {
         lastDriverTime = now
         startedAt = now
         lastCronAt = now - ClusterState.cronPeriodMilliseconds
+        evidenceSpreadAt = now
         isRestart = conf != nil
         let remembered = conf?.myself
         let myID = remembered?.id ?? NodeID.random(using: &random)
@@ -184,9 +188,10 @@ package final class ClusterState {
 
     /// When `tick` should be called next at the latest.
     package var nextDeadline: Int64 {
-        let cron = lastCronAt + ClusterState.cronPeriodMilliseconds
-        guard let election = nextElectionDeadline else { return cron - clockCorrection }
-        return min(cron, max(election, now + 1)) - clockCorrection
+        var deadline = lastCronAt + ClusterState.cronPeriodMilliseconds
+        if let election = nextElectionDeadline { deadline = min(deadline, max(election, now + 1)) }
+        if let evidence = nextEvidenceDeadline { deadline = min(deadline, max(evidence, now + 1)) }
+        return driverTime(deadline)
     }
 
     /// A peer has connected to our bus port.
@@ -318,6 +323,7 @@ package final class ClusterState {
             todo.remove(.updateHealth)
             updateHealth()
         }
+        spreadEvidence()
         dropChannelsOfLostSlots()
         if !todo.isDisjoint(with: [.saveConfig, .syncConfig]) {
             effects.append(.saveConfig(text: nodesConf().encoded(), fsync: todo.contains(.syncConfig)))

@@ -48,6 +48,8 @@ final class TestCluster {
     private var eventCount = 0
     private var random: PRNG
     private(set) var members: [Member] = []
+    /// Notices and warnings of all members as they came.
+    var transcript: [(at: Int64, member: Int, text: String)] = []
     /// Members in different groups cannot reach each other.
     var group: [Int: Int] = [:]
     /// Members whose port drops what comes in instead of refusing it, and who say nothing: a stopped process.
@@ -72,6 +74,14 @@ final class TestCluster {
 
     func id(_ index: Int) -> String { "\(self[index].myself.id)" }
 
+    /// Text with the ids of members replaced by n0, n1, …
+    func named(_ text: String) -> String {
+        members.reduce(text) { text, member in
+            guard let id = member.view?.nodeID else { return text }
+            return text.split(separator: "\(id)", omittingEmptySubsequences: false).joined(separator: "n\(member.index)")
+        }
+    }
+
     // MARK: Processes
 
     func start(_ index: Int) {
@@ -90,10 +100,9 @@ final class TestCluster {
     func kill(_ index: Int) {
         let member = members[index]
         member.state = nil
-        for (link, peer) in member.peers {
+        for (_, peer) in member.peers.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
             peer.0.peers[peer.1] = nil
             schedule(.closed(peer.0.index, peer.1, .peerClosed), after: 1)
-            _ = link
         }
         member.peers = [:]
         frozen.remove(index)
@@ -284,7 +293,9 @@ final class TestCluster {
             case .publish(let channel, let message, _):
                 member.published.append(
                     (String(decoding: channel, as: UTF8.self), String(decoding: message, as: UTF8.self)))
-            case .log(_, let text): member.logLines.append(text)
+            case .log(let level, let text):
+                member.logLines.append(text)
+                if level == .notice || level == .warning { transcript.append((now, member.index, text)) }
             }
         }
     }

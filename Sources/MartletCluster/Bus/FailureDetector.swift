@@ -5,12 +5,13 @@
 //
 // Crash evidence (beyond Redis). The kernel closes the sockets of a killed process at once and refuses connections to
 // its port from then on. So when a link to a node that we had reached is lost, we reconnect at once; if that is
-// refused, and the node has no other connection to us, the process is gone, and it is PFAIL without waiting. Voters
-// tell the other voters and the node's replicas at once. Why this is safe: it only replaces "silent for long enough"
+// refused, and the node has no other connection to us, the process is gone, and it is PFAIL without waiting. 
+// Why this is safe: it only replaces "silent for long enough"
 // in the opinion of one node; FAIL still needs the majority, an election still needs the votes. Why it is not hasty:
 // a hung process, a full backlog or a cut cable do not refuse. A process that listens again answers the next PING.
 //
-// Opinions travel in gossip: every packet lists the sender's PFAIL nodes. A report of a voting primary is worth
+// Opinions travel in gossip: every packet lists the sender's PFAIL nodes, and a voter that has come to a new one says so
+// at once to those who can act on it: other voters, and the replicas of the node. A report of a voting primary is worth
 // something for twice the node time-out. A node that is PFAIL here and has reports of a majority, ours included if we
 // vote, becomes FAIL; that is broadcast, and whoever hears it believes it.
 //
@@ -32,9 +33,11 @@ enum FailureDetector {
     static let immediateConnectCountMax = 3
     /// A refusal and the end of the node's own link to us belong together when they are this close.
     static let evidenceWindowMilliseconds: Int64 = 1_000
-    /// Voters told at once of a crash, besides the replicas of the crashed node. Those with the smallest ids, so that
-    /// in a big cluster all voters tell the same ones and a majority meets somewhere.
+    /// Voters told at once, besides the replicas of the node. Those with the smallest ids, so that in a big cluster all
+    /// voters tell the same ones and a majority meets somewhere.
     static let evidenceReceiverCountMax = 32
+    /// When many nodes fail together they are told of together.
+    static let evidencePeriodMilliseconds: Int64 = 10
     /// Attempts to reconnect to an unreachable node per half node time-out (Valkey 9).
     static let reconnectAttempts: Int64 = 10
 }
@@ -70,6 +73,7 @@ extension ClusterState {
         guard !node.isPossiblyFailed, !node.isFailed else { return }
         node.flags.insert(.pfail)
         todo.insert([.saveConfig, .updateHealth])
+        if myself.isVoting { evidence.insert(node.index) }
         markFailedIfAgreed(node)
     }
 
@@ -140,14 +144,25 @@ extension ClusterState {
         node.hasCrashed = true
         log(.notice, "Node \(node.id) is gone: its link was closed and its port refuses connections.")
         markPossiblyFailed(node)
-        if myself.isVoting { spreadEvidence(about: node) }
     }
 
-    /// Tells those who can act on it, without waiting for the next PING: replicas of the node and other voters.
-    private func spreadEvidence(about node: ClusterNode) {
-        let voters = allNodes.filter { $0.isVoting && $0 !== node && !$0.isMyself }.sorted { $0.id < $1.id }
-        let receivers = node.replicas + voters.prefix(FailureDetector.evidenceReceiverCountMax)
-        for receiver in receivers where !receiver.isMyself && !receiver.isInHandshake {
+    /// When evidence that waits has to be told, for `nextDeadline`.
+    var nextEvidenceDeadline: Int64? {
+        evidence.isEmpty ? nil : evidenceSpreadAt + FailureDetector.evidencePeriodMilliseconds
+    }
+
+    /// Tells those who can act on it about new PFAIL nodes, without waiting for the next PING.
+    func spreadEvidence() {
+        guard let deadline = nextEvidenceDeadline, now >= deadline else { return }
+        let suspects = evidence.sorted().compactMap { node(at: $0) }.filter { $0.isPossiblyFailed }
+        evidence = []
+        guard !suspects.isEmpty, myself.isVoting else { return }
+        evidenceSpreadAt = now
+        let voters = allNodes.filter { $0.isVoting && !$0.isMyself && !$0.isPossiblyFailed && !$0.isFailed }
+            .sorted { $0.id < $1.id }
+        var told: Set<UInt16> = [myself.index]
+        for receiver in suspects.flatMap({ $0.replicas }) + voters.prefix(FailureDetector.evidenceReceiverCountMax)
+        where !receiver.isInHandshake && told.insert(receiver.index).inserted {
             if let link = receiver.link { sendPing(.pong, on: link, gossip: .failuresOnly) }
         }
     }
