@@ -7,28 +7,9 @@ struct Listener {
     let fd: Int32
     let isUnix: Bool
 
-    /// Opens every address of the configuration.
-    ///
-    /// An address with `-` in front may be missing on this machine. Source: Redis 7.0 server.c, listenToPort.
+    /// Opens every address of the configuration, and the unix socket.
     static func open(_ configuration: ServerConfiguration) throws(StartFailure) -> [Listener] {
-        var listeners: [Listener] = []
-        if configuration.port != 0 {
-            for bind in configuration.bindAddresses {
-                let isOptional = bind.hasPrefix("-")
-                let address = isOptional ? String(bind.dropFirst()) : bind
-                do throws(SystemError) {
-                    let fd = try Socket.listen(
-                        address: address, port: configuration.port, backlog: configuration.tcpBacklog)
-                    listeners.append(Listener(fd: fd, isUnix: false))
-                } catch {
-                    if isOptional, error.isAddressNotAvailable || error.isProtocolMissing { continue }
-                    Log.warning("Warning: Could not create server TCP listening socket \(address):\(configuration.port): \(error)")
-                    for listener in listeners { listener.close() }
-                    throw StartFailure("Failed listening on port \(configuration.port) (TCP)")
-                }
-            }
-            if listeners.isEmpty { throw StartFailure("Failed listening on port \(configuration.port) (TCP)") }
-        }
+        var listeners = try openTCP(configuration)
         if !configuration.unixSocketPath.isEmpty {
             do throws(SystemError) {
                 let fd = try Socket.listen(
@@ -40,6 +21,30 @@ struct Listener {
             }
         }
         if listeners.isEmpty { throw StartFailure("Configured to not listen anywhere") }
+        return listeners
+    }
+
+    /// Opens every TCP address of the configuration.
+    ///
+    /// An address with `-` in front may be missing on this machine. Source: Redis 7.0 server.c, listenToPort.
+    static func openTCP(_ configuration: ServerConfiguration) throws(StartFailure) -> [Listener] {
+        guard configuration.port != 0, !configuration.bindAddresses.isEmpty else { return [] }
+        var listeners: [Listener] = []
+        for bind in configuration.bindAddresses {
+            let isOptional = bind.hasPrefix("-")
+            let address = isOptional ? String(bind.dropFirst()) : bind
+            do throws(SystemError) {
+                let fd = try Socket.listen(address: address, port: configuration.port, backlog: configuration.tcpBacklog)
+                listeners.append(Listener(fd: fd, isUnix: false))
+            } catch {
+                if isOptional, error.isAddressNotAvailable || error.isProtocolMissing { continue }
+                Log.warning(
+                    "Warning: Could not create server TCP listening socket \(address):\(configuration.port): \(error)")
+                for listener in listeners { listener.close() }
+                throw StartFailure("Failed listening on port \(configuration.port) (TCP)")
+            }
+        }
+        if listeners.isEmpty { throw StartFailure("Failed listening on port \(configuration.port) (TCP)") }
         return listeners
     }
 

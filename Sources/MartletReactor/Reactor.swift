@@ -28,7 +28,7 @@ package struct Reactor: ~Copyable {
     private var batch = RequestBatch()
     private let arena: UnsafeMutablePointer<UInt8>
     private var arenaUsed = 0
-    private let listeners: [Listener]
+    private let listeners: ListenerSet
     private var clock: SlewedClock
     /// Connections with replies to send at the end of the turn.
     private var writeQueue: [ConnectionPointer] = []
@@ -62,7 +62,7 @@ package struct Reactor: ~Copyable {
     private static let replicaBytesPerTurn = 1 << 20
     /// (MAX_ACCEPTS_PER_CALL)
     private static let acceptsPerTurnMax = 1000
-    // Tokens of the poller: listeners by index, then the fixed ones, then links by number; addresses of connections are
+    // Tokens of the poller: those of the listeners, then the fixed ones, then links by number; addresses of connections are
     // far above all of them.
     private static let inboxToken: UInt64 = 1021
     private static let busToken: UInt64 = 1022
@@ -72,7 +72,7 @@ package struct Reactor: ~Copyable {
 
     /// Opens listeners and makes the node. - Throws: with what went wrong, for the log.
     package init(_ configuration: ServerConfiguration, configurationPath: String) throws(StartFailure) {
-        let listeners = try Listener.open(configuration)
+        let listeners = ListenerSet(try Listener.open(configuration))
         var generator = SystemRandomNumberGenerator()
         let bus = try Self.makeBus(configuration, seed: generator.next())
         do throws(SystemError) {
@@ -80,9 +80,7 @@ package struct Reactor: ~Copyable {
             let worker = try BackgroundWorker(name: "background")
             let poller = try Poller()
             let signals = try SignalReader()
-            for (index, listener) in listeners.enumerated() {
-                try poller.add(listener.fd, .readable, token: UInt64(index))
-            }
+            for (token, fd) in listeners.takeUnwatched() { try poller.add(fd, .readable, token: token) }
             try poller.add(signals.fd, .readable, token: Self.signalToken)
             try poller.add(inbox.wakeup.fd, .readable, token: Self.inboxToken)
             if let bus { try poller.add(bus.notices.wakeup.fd, .readable, token: Self.busToken) }
@@ -107,11 +105,10 @@ package struct Reactor: ~Copyable {
             runID: String((0..<40).map { _ in digits[Int.random(in: 0..<16, using: &generator)] }),
             time: NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: SystemClock.bootNanoseconds) / 1000),
             processFacts: { Self.processFacts(configurationPath: configurationPath) })
-        node.services.monotonicMicroseconds = { SystemClock.monotonicMicroseconds }
-        node.services.sleep = { SystemClock.sleep(microseconds: $0) }
+        node.services = .process(listeners, configurationPath: configurationPath)
         if let view { node.adopt(view.value) }
         Log.notice("Server initialized")
-        for listener in listeners where listener.isUnix {
+        for listener in listeners.all where listener.isUnix {
             Log.notice("The server is now ready to accept connections at \(configuration.unixSocketPath)")
         }
         Log.notice("Ready to accept connections")
@@ -150,6 +147,9 @@ package struct Reactor: ~Copyable {
         let time = SystemProcess.cpuTime
         facts.userMicroseconds = time.userMicroseconds
         facts.systemMicroseconds = time.systemMicroseconds
+        let threadTime = SystemProcess.threadCPUTime
+        facts.threadUserMicroseconds = threadTime.userMicroseconds
+        facts.threadSystemMicroseconds = threadTime.systemMicroseconds
         facts.operatingSystem = SystemProcess.operatingSystem
         facts.executablePath = SystemProcess.executablePath ?? ""
         facts.configurationPath = configurationPath
@@ -163,7 +163,8 @@ package struct Reactor: ~Copyable {
         while !isStopping { turn() }
         // What was promised in this turn still leaves.
         sendQueued()
-        for listener in listeners { listener.close() }
+        listeners.close()
+        if !node.configuration.unixSocketPath.isEmpty { try? FileIO.remove(node.configuration.unixSocketPath) }
         bus?.stop()
         Log.warning("Martlet is now ready to exit, bye bye...")
     }
@@ -208,7 +209,7 @@ package struct Reactor: ~Copyable {
         case Self.inboxToken: receiveInbox()
         case Self.linkTokensMin...:
             if let link = migrationLinks[event.token] { handle(link, event) } else { handlePrimaryLink(event) }
-        default: accept(listeners[Int(event.token)])
+        default: if let listener = listeners.byToken[event.token] { accept(listener) }
         }
     }
 
@@ -325,8 +326,8 @@ package struct Reactor: ~Copyable {
     private mutating func watchListeners(_ isWatching: Bool) {
         guard acceptsConnections != isWatching else { return }
         acceptsConnections = isWatching
-        for (index, listener) in listeners.enumerated() {
-            try? poller.modify(listener.fd, isWatching ? .readable : .none, token: UInt64(index))
+        for (token, listener) in listeners.byToken {
+            try? poller.modify(listener.fd, isWatching ? .readable : .none, token: token)
         }
     }
 
@@ -554,6 +555,11 @@ package struct Reactor: ~Copyable {
 
     private mutating func configurationChanged(_ names: [String]) {
         for name in names where name == "loglevel" { Log.level = node.configuration.logLevel }
+        for (token, fd) in listeners.takeUnwatched() {
+            do throws(SystemError) { try poller.add(fd, .readable, token: token) } catch {
+                Log.warning("Cannot watch a listening socket: \(error)")
+            }
+        }
         if let bus { bus.post(.configure(ClusterConfiguration(node.configuration))) }
     }
 

@@ -80,7 +80,7 @@ package enum ServerProcess {
     }
 
     /// Descriptors kept for files and listeners beside the clients'. (CONFIG_MIN_RESERVED_FDS)
-    private static let reservedDescriptors = 32
+    static let reservedDescriptors = 32
 
     private static func adjustDescriptors(_ configuration: inout ServerConfiguration) {
         let wanted = configuration.maxClients + reservedDescriptors

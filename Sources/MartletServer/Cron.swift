@@ -8,6 +8,9 @@ extension Node {
         keyspace.continueResizing(maxBuckets: 1024)
         activeExpiry.begin(hz: configuration.hz, effort: configuration.activeExpireEffort)
         replicationCron()
+        if pendingShutdown != nil { continueShutdown() }
+        sampleRates()
+        observeMemory()
     }
 
     /// Work at the end of every turn, before replies are sent.

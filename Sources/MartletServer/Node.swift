@@ -20,15 +20,6 @@ package struct NodeTime: Sendable {
     package var monotonicMilliseconds: Int64 { monotonicMicroseconds / 1000 }
 }
 
-/// What cannot wait for an effect to be carried out. Set by the reactor; without it (tests, simulator) no time passes.
-package struct ProcessServices: Sendable {
-    /// The monotonic clock now, in microseconds: for work with a time budget.
-    package var monotonicMicroseconds: @Sendable () -> Int64 = { 0 }
-    /// Stops the calling thread.
-    package var sleep: @Sendable (_ microseconds: Int64) -> Void = { _ in }
-    package init() {}
-}
-
 /// Conditions that a command has to be checked against. Empty in the simplest case: the dispatcher then checks nothing.
 struct Gates: OptionSet {
     let rawValue: UInt32
@@ -57,13 +48,18 @@ package struct NodeStatistics {
     /// Error replies by their first word.
     package var errorsByPrefix: [String: Int] = [:]
     package var unexpectedErrors = 0
+    /// Bytes; see ``Node/observeMemory()``.
+    var memoryAtStart = 0
+    var memoryPeak = 0
     package init() {}
 }
 
 /// Calls of one command.
 package struct CommandStatistics {
     package var calls = 0
-    package var microseconds = 0
+    /// Calls whose time was taken, and that time; see Statistics.swift.
+    package var timedCalls = 0
+    package var timedNanoseconds: Int64 = 0
     package var rejectedCalls = 0
     package var failedCalls = 0
     package init() {}
@@ -76,6 +72,9 @@ package struct ProcessFacts: Sendable {
     package var totalMemoryBytes = 0
     package var userMicroseconds: Int64 = 0
     package var systemMicroseconds: Int64 = 0
+    /// Of the thread that asks.
+    package var threadUserMicroseconds: Int64 = 0
+    package var threadSystemMicroseconds: Int64 = 0
     package var operatingSystem = ""
     package var executablePath = ""
     package var configurationPath = ""
@@ -106,6 +105,8 @@ package struct Node: ~Copyable {
     package var services = ProcessServices()
     package var debugSettings = DebugSettings()
     var activeExpiry = ActiveExpiry()
+    var rates = Rates()
+    var pendingShutdown: PendingShutdown?
     var gates: Gates = []
     let isClustered: Bool
     /// The parser's limits for clients that have authenticated and for others.
@@ -140,7 +141,7 @@ package struct Node: ~Copyable {
         startTime = time
         keyspace = Keyspace(
             databaseCount: isClustered ? 1 : configuration.databases, isClustered: isClustered, seed: seed)
-        commands = CommandTable(Node.families)
+        commands = CommandTable(Node.families, renamed: configuration.renamedCommands)
         migrateCommand = commands.index(of: StaticString("MIGRATE").bytes)
         execCommand = commands.index(of: StaticString("EXEC").bytes)
         var inTransactions: Set<Int> = []
@@ -153,15 +154,16 @@ package struct Node: ~Copyable {
         if isClustered { gates.insert(.cluster) }
         beginTurn(time)
         configurationChanged()
+        observeMemory()
     }
 
     deinit { commandStatistics.deallocate() }
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
-        .string, .transactions, .bitmap, .connection, .cluster, .keyMigration,
-        .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset, .debug, .memory, .miscellaneous,
-        .replication, .replicationWait,
+        .string, .transactions, .bitmap, .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset,
+        .connection, .server, .info, .debug, .memory, .miscellaneous,
+        .cluster, .clusterClient, .keyMigration, .replication, .replicationWait,
     ]
 
     /// Whether there is a command of that name, in any case. - Complexity: O(commands)
@@ -187,6 +189,7 @@ package struct Node: ~Copyable {
         requestLimits.bulkBytesMax = configuration.protoMaxBulkLength
         keyspace.stringBytesMax = configuration.protoMaxBulkLength
         requiresPassword = !configuration.requirePassword.isEmpty
+        if !requiresPassword { for client in clients { client.pointee.flags.insert(.authenticated) } }
         updateReplicaGate()
         setGate(.fewReplicas, configuration.minReplicasToWrite > 0)
     }
@@ -195,6 +198,7 @@ package struct Node: ~Copyable {
     package private(set) var requiresPassword = false
 
     mutating func setGate(_ gate: Gates, _ isSet: Bool) {
+        if gate == .replica { Log.role = isSet ? .replica : .primary }
         if isSet { gates.insert(gate) } else { gates.remove(gate) }
     }
 

@@ -75,6 +75,13 @@ package enum SystemProcess {
         return cpuTime(usage)
     }
 
+    /// Of the calling thread. (RUSAGE_THREAD is 1, behind _GNU_SOURCE.)
+    package static var threadCPUTime: CPUTime {
+        var usage = rusage()
+        getrusage(__rusage_who_t(1), &usage)
+        return cpuTime(usage)
+    }
+
     package static var childrenCPUTime: CPUTime {
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_CHILDREN.rawValue), &usage)

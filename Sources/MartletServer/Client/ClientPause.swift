@@ -8,18 +8,19 @@ import MartletKeyspace
 
 /// What is held back until when. Times are the node's clock in milliseconds.
 struct Pauses {
-    enum Purpose { case client, failover }
+    enum Purpose { case client, failover, shutdown }
 
     private var clientUntil: Int64 = 0
     private var clientHoldsAll = false
     private var failoverUntil: Int64 = 0
+    private var shutdownUntil: Int64 = 0
 
-    var isActive: Bool { clientUntil != 0 || failoverUntil != 0 }
+    var isActive: Bool { clientUntil != 0 || failoverUntil != 0 || shutdownUntil != 0 }
     var holdsAll: Bool { clientUntil != 0 && clientHoldsAll }
     /// A failover waits for its replica to reach our offset: it must not move.
     var holdsOffset: Bool { failoverUntil != 0 }
     /// The latest end, for CLIENT LIST and INFO; 0 if nothing is paused.
-    var until: Int64 { max(clientUntil, failoverUntil) }
+    var until: Int64 { max(clientUntil, failoverUntil, shutdownUntil) }
 
     mutating func set(_ purpose: Purpose, until time: Int64, all: Bool) {
         switch purpose {
@@ -28,6 +29,7 @@ struct Pauses {
             clientUntil = max(clientUntil, time)
             clientHoldsAll = clientHoldsAll || all
         case .failover: failoverUntil = time
+        case .shutdown: shutdownUntil = time
         }
     }
 
@@ -37,12 +39,14 @@ struct Pauses {
             clientUntil = 0
             clientHoldsAll = false
         case .failover: failoverUntil = 0
+        case .shutdown: shutdownUntil = 0
         }
     }
 
     mutating func expire(now: Int64) {
         if clientUntil != 0, now >= clientUntil { clear(.client) }
         if failoverUntil != 0, now >= failoverUntil { clear(.failover) }
+        if shutdownUntil != 0, now >= shutdownUntil { clear(.shutdown) }
     }
 }
 

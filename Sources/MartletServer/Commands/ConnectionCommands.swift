@@ -2,16 +2,235 @@ import MartletBase
 import MartletKeyspace
 import MartletRESP
 
+// How a client introduces itself: protocol, password, database. There is one user, "default", whose password is
+// `requirepass`; without one, everybody may do everything.
+
 extension CommandFamily {
-    static let connection = CommandFamily(.connection, [.ping])
+    static let connection = CommandFamily(.connection, [.auth, .client, .echo, .hello, .ping, .quit, .reset, .select])
+    /// What cluster clients say about themselves rather than ask of the cluster.
+    static let clusterClient = CommandFamily(.cluster, [.asking, .readonly, .readwrite])
 }
 
 extension Command {
     static let ping = Command(
-        "PING", since: "1.0.0", arity: .atLeast(1), flags: [.fast], complexity: "O(1)",
-        summary: "Returns the server's liveliness response.",
+        "PING", since: "1.0.0", arity: .atLeast(1), flags: [.fast],
+        tips: ["request_policy:all_shards", "response_policy:all_succeeded"], arguments: "[message]",
+        complexity: "O(1)", summary: "Returns the server's liveliness response.",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count <= 2 else { throw .wrongArgumentCount("ping") }
             if request.count == 1 { client.pointee.reply.simple("PONG") } else { client.pointee.reply.bulk(request[1]) }
         })
+
+    static let echo = Command(
+        "ECHO", since: "1.0.0", arity: .exactly(2), flags: [.loading, .stale, .fast], arguments: "message",
+        complexity: "O(1)", summary: "Sends the message back.",
+        run: .node { request, _, client throws(ReplyError) in client.pointee.reply.bulk(request[1]) })
+
+    static let quit = Command(
+        "QUIT", since: "1.0.0", arity: .atLeast(1),
+        flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy], complexity: "O(1)",
+        summary: "Closes the connection.",
+        run: .node { _, _, client throws(ReplyError) in
+            client.pointee.reply.ok()
+            client.pointee.flags.insert(.closeAfterReply)
+        })
+
+    static let auth = Command(
+        "AUTH", since: "1.0.0", arity: .atLeast(2),
+        flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy], arguments: "[username] password",
+        complexity: "O(N) with N the passwords of the user",
+        summary: "Lets a connection in that knows the password.",
+        run: .node { request, node, client throws(ReplyError) in
+            guard request.count <= 3 else { throw .syntax }
+            if request.count == 2, !node.requiresPassword {
+                throw .text(
+                    """
+                    ERR AUTH <password> called without any password configured for the default user. Are you sure \
+                    your configuration is correct?
+                    """)
+            }
+            try node.authenticate(
+                client, user: request.count == 2 ? StaticString("default").bytes : request[1],
+                password: request[request.count - 1])
+            client.pointee.reply.ok()
+        })
+
+    static let hello = Command(
+        "HELLO", since: "6.0.0", arity: .atLeast(1),
+        flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy],
+        arguments: "[protover [<AUTH username password>] [SETNAME clientname]]",
+        complexity: "O(1)", summary: "Chooses the protocol version; may authenticate and name the connection.",
+        run: .node { request, node, client throws(ReplyError) in try node.hello(request, client) })
+
+    static let select = Command(
+        "SELECT", since: "1.0.0", arity: .exactly(2), flags: [.loading, .stale, .fast], arguments: "index:integer",
+        complexity: "O(1)", summary: "Chooses the database of the connection.",
+        run: .node { request, node, client throws(ReplyError) in
+            let index = try request.integer(at: 1, in: Int64(Int32.min)...Int64(Int32.max))
+            if node.isClustered, index != 0 { throw .text("ERR SELECT is not allowed in cluster mode") }
+            guard index >= 0, index < node.keyspace.databaseCount else { throw .text("ERR DB index is out of range") }
+            client.pointee.database = Int(index)
+            client.pointee.reply.ok()
+        })
+
+    static let reset = Command(
+        "RESET", since: "6.2.0", arity: .exactly(1),
+        flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy], complexity: "O(1)",
+        summary: "Puts a connection back to where it started.",
+        run: .node { _, node, client throws(ReplyError) in
+            guard client.pointee.flags.isDisjoint(with: [.replica, .primary]) else {
+                throw .text("ERR can only reset normal client connections")
+            }
+            node.resetConversation(client)
+            client.pointee.reply.simple("RESET")
+        })
+
+    // MARK: Cluster clients
+
+    static let asking = Command(
+        "ASKING", since: "3.0.0", arity: .exactly(1), flags: [.fast], categories: ["connection"], complexity: "O(1)",
+        summary: "Lets the next command use a slot that is being imported, after an ASK redirection.",
+        run: .node { _, node, client throws(ReplyError) in
+            try node.requireCluster()
+            client.pointee.flags.insert(.asking)
+            client.pointee.reply.ok()
+        })
+
+    static let readonly = Command(
+        "READONLY", since: "3.0.0", arity: .exactly(1), flags: [.loading, .stale, .fast], categories: ["connection"],
+        complexity: "O(1)", summary: "Lets a replica answer reads for the slots of its primary.",
+        run: .node { _, node, client throws(ReplyError) in
+            try node.requireCluster()
+            client.pointee.flags.insert(.readOnly)
+            client.pointee.reply.ok()
+        })
+
+    static let readwrite = Command(
+        "READWRITE", since: "3.0.0", arity: .exactly(1), flags: [.loading, .stale, .fast], categories: ["connection"],
+        complexity: "O(1)", summary: "Undoes READONLY.",
+        run: .node { _, node, client throws(ReplyError) in
+            try node.requireCluster()
+            client.pointee.flags.remove(.readOnly)
+            client.pointee.reply.ok()
+        })
+}
+
+extension Node {
+    // MARK: Passwords
+
+    /// Lets a client in, or throws WRONGPASS.
+    func authenticate(
+        _ client: ClientPointer, user: UnsafeRawBufferPointer, password: UnsafeRawBufferPointer
+    ) throws(ReplyError) {
+        let isDefault = user.elementsEqual(StaticString("default").bytes)
+        guard isDefault, !requiresPassword || Self.isSame(password, configuration.requirePassword) else {
+            throw .text("WRONGPASS invalid username-password pair or user is disabled.")
+        }
+        client.pointee.user = "default"
+        client.pointee.flags.insert(.authenticated)
+    }
+
+    /// Takes the same time wherever the first difference is, so that a password cannot be guessed byte by byte.
+    private static func isSame(_ given: UnsafeRawBufferPointer, _ expected: [UInt8]) -> Bool {
+        var difference: UInt8 = given.count == expected.count ? 0 : 1
+        for index in given.indices { difference |= given[index] ^ expected[index % expected.count] }
+        return difference == 0
+    }
+
+    // MARK: HELLO and RESET
+
+    fileprivate mutating func hello(_ request: Request, _ client: ClientPointer) throws(ReplyError) {
+        var version: Int64 = 0
+        if request.count >= 2 {
+            guard let number = parseInt64(request[1]) else {
+                throw .text("ERR Protocol version is not an integer or out of range")
+            }
+            guard number == 2 || number == 3 else { throw .text("NOPROTO unsupported protocol version") }
+            version = number
+        }
+        var index = 2
+        while index < request.count {
+            let argumentsLeft = request.count - 1 - index
+            if request.matches(index, "AUTH"), argumentsLeft >= 2 {
+                try authenticate(client, user: request[index + 1], password: request[index + 2])
+                index += 3
+            } else if request.matches(index, "SETNAME"), argumentsLeft >= 1 {
+                client.pointee.name = try ClientName.checked(request[index + 1])
+                index += 2
+            } else {
+                throw .message("ERR Syntax error in HELLO option '\(String(bytes: request[index]))'")
+            }
+        }
+        guard client.pointee.isAuthenticated else {
+            throw .text(
+                """
+                NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> \
+                <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+                same time
+                """)
+        }
+        if version != 0 { client.pointee.reply.isRESP3 = version == 3 }
+        let isReplica = isReplicaNode
+        let mode: StaticString = isClustered ? "cluster" : "standalone"
+        func write(_ reply: inout ReplyBuffer) {
+            reply.map(7)
+            reply.bulk("server")
+            reply.bulk("redis")
+            reply.bulk("version")
+            reply.bulk(Version.redis)
+            reply.bulk("proto")
+            reply.integer(reply.isRESP3 ? 3 : 2)
+            reply.bulk("id")
+            reply.integer(Int64(client.pointee.id))
+            reply.bulk("mode")
+            reply.bulk(mode)
+            reply.bulk("role")
+            reply.bulk(isReplica ? "replica" : "master")
+            reply.bulk("modules")
+            reply.array(0)
+        }
+        write(&client.pointee.reply)
+    }
+
+    /// Whether we follow a primary.
+    var isReplicaNode: Bool { gates.contains(.replica) }
+
+    /// The client is as it was when it connected.
+    fileprivate mutating func resetConversation(_ client: ClientPointer) {
+        client.pointee.database = 0
+        client.pointee.reply.isRESP3 = false
+        client.pointee.user = "default"
+        client.pointee.name = []
+        client.pointee.flags.subtract([.asking, .readOnly, .replyOff, .replySkipNext, .replySkip])
+        if requiresPassword {
+            client.pointee.flags.remove(.authenticated)
+        } else {
+            client.pointee.flags.insert(.authenticated)
+        }
+    }
+}
+
+/// What CLIENT SETNAME and SETINFO take.
+enum ClientName {
+    /// Printable, without blanks: otherwise CLIENT LIST could not be split into its fields.
+    static func isPlain(_ bytes: UnsafeRawBufferPointer) -> Bool { bytes.allSatisfy { $0 >= 0x21 && $0 <= 0x7E } }
+
+    static func checked(_ bytes: UnsafeRawBufferPointer) throws(ReplyError) -> [UInt8] {
+        guard isPlain(bytes) else {
+            throw .text("ERR Client names cannot contain spaces, newlines or special characters.")
+        }
+        return Array(bytes)
+    }
+}
+
+extension Request {
+    /// An integer argument within a range; the texts are those of Redis' getRangeLongFromObjectOrReply.
+    func integer(at index: Int, in range: ClosedRange<Int64>) throws(ReplyError) -> Int64 {
+        guard let number = parseInt64(self[index]) else { throw .notAnInteger }
+        guard range.contains(number) else {
+            throw .message(
+                "ERR value is out of range, value must between \(range.lowerBound) and \(range.upperBound)")
+        }
+        return number
+    }
 }

@@ -382,13 +382,6 @@ extension Request {
     }
 }
 
-extension Client {
-    /// Connected from this machine. (islocalClient)
-    fileprivate var isLocal: Bool {
-        flags.contains(.unixSocket) || address.hasPrefix("127.0.0.1:") || address.hasPrefix("[::1]:")
-    }
-}
-
 extension Keyspace {
     /// Everything as one RDB stream.
     fileprivate mutating func write(to encoder: inout RDBEncoder) {

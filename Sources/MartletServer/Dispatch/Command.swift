@@ -76,6 +76,10 @@ package struct Command: Sendable {
     package let keys: [KeySpec]
     /// Beyond those that group and flags imply.
     package let categories: [StaticString]
+    /// Hints for clients and proxies, as COMMAND INFO tells them.
+    package let tips: [StaticString]
+    /// What stands behind the name, in the notation of ``CommandArgument``.
+    package let arguments: StaticString
     package let complexity: StaticString
     package let summary: StaticString
     package let subcommands: [Command]
@@ -85,7 +89,8 @@ package struct Command: Sendable {
 
     package init(
         _ name: StaticString, since: StaticString, arity: Arity, flags: CommandFlags = [], keys: [KeySpec] = [],
-        categories: [StaticString] = [], complexity: StaticString, summary: StaticString,
+        categories: [StaticString] = [], tips: [StaticString] = [], arguments: StaticString = "",
+        complexity: StaticString, summary: StaticString,
         subcommands: [Command] = [], run handler: CommandHandler
     ) {
         self.name = name
@@ -94,6 +99,8 @@ package struct Command: Sendable {
         self.flags = flags
         self.keys = keys
         self.categories = categories
+        self.tips = tips
+        self.arguments = arguments
         self.complexity = complexity
         self.summary = summary
         self.subcommands = subcommands

@@ -19,6 +19,8 @@ struct HotCommand {
     var keyStep: Int32
     var hasMovableKeys: Bool
     var isContainer: Bool
+    /// The time of a call is taken when its number has none of these bits; see Statistics.swift.
+    var timingMask: Int
     var data: DataHandler?
     var node: NodeHandler?
 }
@@ -37,8 +39,13 @@ package struct CommandTable: ~Copyable {
 
     private struct Slot {
         var name: FoldedName
+        /// Folding loses blanks and zero bytes at the end of a name; its length does not.
+        var nameBytes: Int32
         var index: Int32
     }
+
+    /// Names from `rename-command` that are too long for a ``FoldedName``, in lower case.
+    private var longNames: [String: Int] = [:]
 
     /// A name of at most 24 bytes with letters in upper case.
     struct FoldedName: Equatable {
@@ -76,7 +83,8 @@ package struct CommandTable: ~Copyable {
         }
     }
 
-    package init(_ families: [CommandFamily]) {
+    /// - Parameter renamed: commands that clients call by another name, or by none; what COMMAND tells stays the same.
+    package init(_ families: [CommandFamily], renamed: [RenamedCommand] = []) {
         let top = families.flatMap(\.commands)
         commands = top
         var all = top
@@ -104,16 +112,27 @@ package struct CommandTable: ~Copyable {
         mask = capacity - 1
         slots = .allocate(capacity: capacity)
         let empty = FoldedName(StaticString(" ").bytes)!
-        slots.initialize(repeating: Slot(name: empty, index: -1), count: capacity)
-        for (index, command) in top.enumerated() {
-            guard let name = FoldedName(command.name.bytes) else { preconditionFailure("command name too long") }
-            var position = Int(truncatingIfNeeded: name.hash) & mask
-            while slots[position].index >= 0 {
-                precondition(slots[position].name != name, "two commands of one name")
-                position = (position + 1) & mask
-            }
-            slots[position] = Slot(name: name, index: Int32(index))
+        slots.initialize(repeating: Slot(name: empty, nameBytes: 0, index: -1), count: capacity)
+
+        var callNames: [String: Int] = [:]
+        for (index, name) in names[..<top.count].enumerated() {
+            precondition(callNames.updateValue(index, forKey: name) == nil, "two commands of one name")
         }
+        for change in renamed {
+            guard let index = callNames.removeValue(forKey: change.name) else { continue }
+            if !change.newName.isEmpty { callNames[change.newName] = index }
+        }
+        for (name, index) in callNames { insert(name, index) }
+    }
+
+    private mutating func insert(_ name: String, _ index: Int) {
+        guard let folded = Array(name.utf8).withUnsafeBytes({ FoldedName($0) }) else {
+            longNames[name] = index
+            return
+        }
+        var position = Int(truncatingIfNeeded: folded.hash) & mask
+        while slots[position].index >= 0 { position = (position + 1) & mask }
+        slots[position] = Slot(name: folded, nameBytes: Int32(name.utf8.count), index: Int32(index))
     }
 
     private let allCommands: [Command]
@@ -128,14 +147,21 @@ package struct CommandTable: ~Copyable {
     /// - Complexity: O(1)
     @inline(__always)
     package func index(of name: UnsafeRawBufferPointer) -> Int {
-        guard let folded = FoldedName(name) else { return -1 }
+        guard let folded = FoldedName(name) else { return longNameIndex(of: name) }
         var position = Int(truncatingIfNeeded: folded.hash) & mask
         while true {
             let slot = slots + position
             if slot.pointee.index < 0 { return -1 }
-            if slot.pointee.name == folded { return Int(slot.pointee.index) }
+            if slot.pointee.name == folded, Int(slot.pointee.nameBytes) == name.count {
+                return Int(slot.pointee.index)
+            }
             position = (position &+ 1) & mask
         }
+    }
+
+    @inline(never)
+    private func longNameIndex(of name: UnsafeRawBufferPointer) -> Int {
+        longNames.isEmpty ? -1 : longNames[String(bytes: name).lowercased()] ?? -1
     }
 
     /// - Returns: the index of a subcommand of the container at `index`, or nil.
@@ -146,6 +172,9 @@ package struct CommandTable: ~Copyable {
     package func subcommandIndexes(container index: Int) -> Range<Int> {
         index < subcommandRanges.count ? subcommandRanges[index] : 0..<0
     }
+
+    /// Commands that are no subcommands; they have the first indexes.
+    package var topLevelCount: Int { commands.count }
 
     /// The command at an index; subcommands follow the top-level ones.
     package subscript(index: Int) -> Command { allCommands[index] }
@@ -166,6 +195,9 @@ extension HotCommand {
         keyStep = Int32(legacy.step)
         hasMovableKeys = command.hasMovableKeys
         isContainer = !command.subcommands.isEmpty
+        // Constant cost: a sample tells enough.
+        let isCheap = command.complexity.description.hasPrefix("O(1)")
+        timingMask = isCheap ? CommandStatistics.sampleInterval - 1 : 0
         switch command.handler {
         case .data(let handler): data = handler
         case .node(let handler): node = handler

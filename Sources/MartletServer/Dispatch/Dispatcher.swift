@@ -179,6 +179,8 @@ extension Node {
     ) {
         let changesBefore = keyspace.changes
         statistics.commandsProcessed &+= 1
+        let isTimed = (commandStatistics + index).pointee.calls & command.pointee.timingMask == 0
+        let start = isTimed ? readClock() : 0
         (commandStatistics + index).pointee.calls &+= 1
         keyspace.selected = client.pointee.database
         do throws(ReplyError) {
@@ -191,6 +193,7 @@ extension Node {
             fail(error, index: index, client)
             if client.pointee.flags.contains(.primary) { fail(streamed: error, request) }
         }
+        if isTimed { recordTime(since: start, index: index) }
         if keyspace.propagation.isOn { propagate(request, changed: keyspace.changes != changesBefore, client) }
     }
 
@@ -262,6 +265,11 @@ extension Node {
         _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
     ) {
         let replyStart = client.pointee.reply.count
+        // CLIENT REPLY SKIP silences the command after it: this one, if it came before.
+        if client.pointee.flags.contains(.replySkipNext) {
+            client.pointee.flags.remove(.replySkipNext)
+            client.pointee.flags.insert(.replySkip)
+        }
         let hadAsking = client.pointee.flags.contains(.asking)
         let wasReplica = client.pointee.flags.contains(.replica)
         keyspace.recordsAccess = !client.pointee.flags.contains(.noTouch)
@@ -279,12 +287,7 @@ extension Node {
         if flags.contains(.silent) || flags.contains(.replyOff) || flags.contains(.replySkip) {
             client.pointee.reply.truncate(to: min(replyStart, client.pointee.reply.count))
         }
-        // CLIENT REPLY SKIP silences the command after it.
         client.pointee.flags.remove(.replySkip)
-        if flags.contains(.replySkipNext) {
-            client.pointee.flags.remove(.replySkipNext)
-            client.pointee.flags.insert(.replySkip)
-        }
     }
 
     // MARK: Errors
@@ -301,10 +304,10 @@ extension Node {
     private mutating func reject(_ error: ReplyError, _ client: ClientPointer) {
         count(error)
         breakTransaction(client)
-        if client.pointee.flags.isDisjoint(with: [.silent, .replyOff, .replySkip]) {
+        if client.pointee.flags.isDisjoint(with: [.silent, .replyOff, .replySkipNext]) {
             client.pointee.reply.error(error)
         }
-        client.pointee.flags.remove(.replySkip)
+        client.pointee.flags.remove(.replySkipNext)
     }
 
     private mutating func count(_ error: ReplyError) {

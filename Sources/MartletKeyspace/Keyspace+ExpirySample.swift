@@ -1,0 +1,36 @@
+import MartletBase
+
+extension Keyspace {
+    /// The mean time that keys with an expiry have left, in milliseconds, from a sample; 0 if there are none.
+    ///
+    /// Reads buckets from a random position on until it has seen a few dozen keys.
+    /// - Complexity: O(tables) in the worst case, for INFO.
+    package func averageTimeToLive(database: Int) -> Int64 {
+        guard volatileCount(database: database) > 0 else { return 0 }
+        let keysMax = 64
+        var generator = SystemRandomNumberGenerator()
+        let tables = tableCount(database: database)
+        let first = Int.random(in: 0..<tables, using: &generator)
+        var sum: Int64 = 0
+        var seen: Int64 = 0
+        for offset in 0..<tables {
+            let table = (first + offset) % tables
+            guard volatileCount(database: database, table: table) > 0 else { continue }
+            let start = UInt64.random(in: 0 ... .max, using: &generator)
+            // Behind the random position, then from the beginning if that was too few.
+            for (from, to) in [(start, UInt64.max), (0, start)] where seen < keysMax {
+                var position: UInt64? = from
+                while let current = position, current <= to, seen < keysMax {
+                    position = scanVolatile(database: database, table: table, from: current) { entry in
+                        guard let expiry = entry.expiry else { return }
+                        seen += 1
+                        // Far expiries must not overflow the sum.
+                        sum += min(max(0, expiry - now), .max / 256)
+                    }
+                }
+            }
+            if seen >= keysMax { break }
+        }
+        return seen > 0 ? sum / seen : 0
+    }
+}

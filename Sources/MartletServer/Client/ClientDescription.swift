@@ -1,0 +1,66 @@
+import MartletRESP
+
+extension Node {
+    /// One line of CLIENT LIST, without its end. Source of the fields: Redis 7.0 networking.c, catClientInfoString; the
+    /// last two are from 7.2.
+    func description(of client: ClientPointer) -> String {
+        let now = time.unixMilliseconds
+        let replyCapacity = client.pointee.reply.capacity
+        // Redis tells a fixed buffer and a list of blocks apart; large replies are shown as the latter.
+        let isLarge = replyCapacity > ReplyBuffer.keptCapacityMax
+        var fields: [(StaticString, String)] = []
+        func add(_ name: StaticString, _ value: some CustomStringConvertible) {
+            fields.append((name, value.description))
+        }
+        add("id", client.pointee.id)
+        add("addr", client.pointee.address)
+        add("laddr", client.pointee.localAddress)
+        add("fd", client.pointee.fd)
+        add("name", String(decoding: client.pointee.name, as: UTF8.self))
+        add("age", (now - client.pointee.createdAt) / 1000)
+        add("idle", (now - client.pointee.lastInteraction) / 1000)
+        add("flags", flagLetters(of: client))
+        add("db", client.pointee.database)
+        add("sub", 0)
+        add("psub", 0)
+        add("ssub", 0)
+        add("multi", -1)
+        add("qbuf", client.pointee.queryBytes)
+        add("qbuf-free", max(0, client.pointee.queryCapacity - client.pointee.queryBytes))
+        add("argv-mem", 0)
+        add("multi-mem", 0)
+        add("rbs", isLarge ? 0 : replyCapacity)
+        add("rbp", isLarge ? 0 : client.pointee.reply.count)
+        add("obl", isLarge ? 0 : client.pointee.reply.count)
+        add("oll", isLarge ? 1 : 0)
+        add("omem", isLarge ? replyCapacity : 0)
+        add("tot-mem", memoryBytes(of: client))
+        add("events", client.pointee.reply.count > 0 ? "rw" : "r")
+        add("cmd", client.pointee.lastCommand < 0 ? "NULL" : commands.fullNames[client.pointee.lastCommand])
+        add("user", client.pointee.flags.contains(.primary) ? "(superuser)" : client.pointee.user)
+        add("redir", -1)
+        add("resp", client.pointee.reply.isRESP3 ? 3 : 2)
+        add("lib-name", String(decoding: client.pointee.libraryName, as: UTF8.self))
+        add("lib-ver", String(decoding: client.pointee.libraryVersion, as: UTF8.self))
+        return fields.map { "\($0.0)=\($0.1)" }.joined(separator: " ")
+    }
+
+    func memoryBytes(of client: ClientPointer) -> Int {
+        MemoryLayout<Client>.size + client.pointee.queryCapacity + client.pointee.reply.capacity
+    }
+
+    private func flagLetters(of client: ClientPointer) -> String {
+        let flags = client.pointee.flags
+        var letters = ""
+        if flags.contains(.replica) { letters += "S" }
+        if flags.contains(.primary) { letters += "M" }
+        if client.pointee.isParked { letters += "b" }
+        if flags.contains(.closeAfterReply) { letters += "c" }
+        if flags.contains(.closeNow) { letters += "A" }
+        if flags.contains(.unixSocket) { letters += "U" }
+        if flags.contains(.readOnly) { letters += "r" }
+        if flags.contains(.noEvict) { letters += "e" }
+        if flags.contains(.noTouch) { letters += "T" }
+        return letters.isEmpty ? "N" : letters
+    }
+}

@@ -1,0 +1,406 @@
+import MartletBase
+import MartletRESP
+
+// CLIENT: what connections there are, and what to do with them.
+
+extension Command {
+    static let client = Command(
+        "CLIENT", since: "2.4.0", arity: .atLeast(2), complexity: "Depends on subcommand.",
+        summary: "A container for commands about connections.",
+        subcommands: [
+            clientGetName, clientGetRedirection, clientHelp, clientID, clientInfo, clientKill, clientList,
+            clientNoEvict, clientNoTouch, clientPause, clientReply, clientSetInfo, clientSetName, clientTrackingInfo,
+            clientUnblock, clientUnpause,
+        ], run: .container)
+
+    /// Flags of the subcommands that everybody may use, and of those for administrators.
+    private static let common: CommandFlags = [.noScript, .loading, .stale]
+    private static let admin: CommandFlags = [.admin, .noScript, .loading, .stale]
+
+    private static let clientID = Command(
+        "ID", since: "5.0.0", arity: .exactly(2), flags: common, complexity: "O(1)",
+        summary: "Returns the number of the connection.",
+        run: .node { _, _, client throws(ReplyError) in client.pointee.reply.integer(Int64(client.pointee.id)) })
+
+    private static let clientInfo = Command(
+        "INFO", since: "6.2.0", arity: .exactly(2), flags: common, tips: ["nondeterministic_output"],
+        complexity: "O(1)", summary: "Describes the connection.",
+        run: .node { _, node, client throws(ReplyError) in
+            client.pointee.reply.verbatim(node.description(of: client) + "\n")
+        })
+
+    private static let clientList = Command(
+        "LIST", since: "2.4.0", arity: .atLeast(2), flags: admin, tips: ["nondeterministic_output"],
+        arguments: "[TYPE <NORMAL|MASTER|REPLICA|PUBSUB>] [ID client-id:integer...]",
+        complexity: "O(N) with N the connections.", summary: "Describes all connections, or some.",
+        run: .node { request, node, client throws(ReplyError) in
+            var chosen: [ClientPointer] = []
+            if request.count == 2 {
+                chosen = node.clients
+            } else if request.count == 4, request.matches(2, "TYPE") {
+                let type = try ClientType.named(request[3])
+                chosen = node.clients.filter { ClientType(of: $0) == type }
+            } else if request.count > 3, request.matches(2, "ID") {
+                for index in 3..<request.count {
+                    guard let id = parseInt64(request[index]) else { throw .text("ERR Invalid client ID") }
+                    if let found = node.client(withID: id) { chosen.append(found) }
+                }
+            } else {
+                throw .syntax
+            }
+            if !request.matchesOptional(2, "ID") { chosen.sort { $0.pointee.id < $1.pointee.id } }
+            var text = ""
+            for client in chosen { text += node.description(of: client) + "\n" }
+            client.pointee.reply.verbatim(text)
+        })
+
+    private static let clientGetName = Command(
+        "GETNAME", since: "2.6.9", arity: .exactly(2), flags: common, complexity: "O(1)",
+        summary: "Returns the name of the connection.",
+        run: .node { _, _, client throws(ReplyError) in
+            let name = client.pointee.name
+            if name.isEmpty { client.pointee.reply.null() } else { client.pointee.reply.bulk(name) }
+        })
+
+    private static let clientSetName = Command(
+        "SETNAME", since: "2.6.9", arity: .exactly(3), flags: common, arguments: "connection-name", complexity: "O(1)",
+        summary: "Names the connection.",
+        run: .node { request, _, client throws(ReplyError) in
+            client.pointee.name = try ClientName.checked(request[2])
+            client.pointee.reply.ok()
+        })
+
+    private static let clientSetInfo = Command(
+        "SETINFO", since: "7.2.0", arity: .exactly(4), flags: common,
+        tips: ["request_policy:all_nodes", "response_policy:all_succeeded"],
+        arguments: "<LIB-NAME libname|LIB-VER libver>", complexity: "O(1)",
+        summary: "Says which library the connection belongs to.",
+        run: .node { request, _, client throws(ReplyError) in
+            let isName = request.matches(2, "LIB-NAME")
+            guard isName || request.matches(2, "LIB-VER") else {
+                throw .message("ERR Unrecognized option '\(String(bytes: request[2]))'")
+            }
+            guard ClientName.isPlain(request[3]) else {
+                throw .message(
+                    "ERR \(String(bytes: request[2])) cannot contain spaces, newlines or special characters.")
+            }
+            if isName {
+                client.pointee.libraryName = Array(request[3])
+            } else {
+                client.pointee.libraryVersion = Array(request[3])
+            }
+            client.pointee.reply.ok()
+        })
+
+    private static let clientKill = Command(
+        "KILL", since: "2.4.0", arity: .atLeast(3), flags: admin,
+        arguments: "filter:string...",
+        complexity: "O(N) with N the connections", summary: "Closes connections.",
+        run: .node { request, node, client throws(ReplyError) in
+            let isOldForm = request.count == 3
+            let filter = isOldForm ? ClientFilter(address: request[2]) : try ClientFilter(request, from: 2)
+            let count = node.kill(filter, by: client)
+            guard isOldForm else { return client.pointee.reply.integer(count) }
+            if count == 0 { throw .text("ERR No such client") }
+            client.pointee.reply.ok()
+        })
+
+    private static let clientPause = Command(
+        "PAUSE", since: "3.0.0", arity: .atLeast(3), flags: admin, arguments: "timeout:integer [<WRITE|ALL>]",
+        complexity: "O(1)", summary: "Holds commands back for some milliseconds.",
+        run: .node { request, node, client throws(ReplyError) in
+            guard request.count <= 4 else { throw .subcommandSyntax(request, of: "CLIENT") }
+            var holdsAll = true
+            if request.count == 4 {
+                guard request.matches(3, "WRITE") || request.matches(3, "ALL") else {
+                    throw .text("ERR CLIENT PAUSE mode must be WRITE or ALL")
+                }
+                holdsAll = request.matches(3, "ALL")
+            }
+            guard let milliseconds = parseInt64(request[2]) else {
+                throw .text("ERR timeout is not an integer or out of range")
+            }
+            guard milliseconds >= 0 else { throw .text("ERR timeout is negative") }
+            // 0 has passed already. Ends beyond what 64 bits hold are as good as never.
+            let (end, overflows) = node.time.unixMilliseconds.addingReportingOverflow(milliseconds)
+            if milliseconds > 0 { node.pause(.client, until: overflows ? .max : end, all: holdsAll) }
+            client.pointee.reply.ok()
+        })
+
+    private static let clientUnpause = Command(
+        "UNPAUSE", since: "6.2.0", arity: .exactly(2), flags: admin, complexity: "O(N) with N the paused connections",
+        summary: "Ends CLIENT PAUSE.",
+        run: .node { _, node, client throws(ReplyError) in
+            node.resume(.client)
+            client.pointee.reply.ok()
+        })
+
+    private static let clientReply = Command(
+        "REPLY", since: "3.2.0", arity: .exactly(3), flags: common, arguments: "<ON|OFF|SKIP>", complexity: "O(1)",
+        summary: "Chooses whether the server answers.",
+        run: .node { request, _, client throws(ReplyError) in
+            if request.matches(2, "ON") {
+                client.pointee.flags.subtract([.replyOff, .replySkip, .replySkipNext])
+                client.pointee.reply.ok()
+            } else if request.matches(2, "OFF") {
+                client.pointee.flags.insert(.replyOff)
+            } else if request.matches(2, "SKIP") {
+                if !client.pointee.flags.contains(.replyOff) { client.pointee.flags.insert(.replySkipNext) }
+            } else {
+                throw .syntax
+            }
+        })
+
+    private static let clientNoEvict = Command(
+        "NO-EVICT", since: "7.0.0", arity: .exactly(3), flags: admin, arguments: "<ON|OFF>", complexity: "O(1)",
+        summary: "Keeps the connection open when clients use too much memory.",
+        run: .node { request, _, client throws(ReplyError) in
+            try client.pointee.setFlag(.noEvict, onOrOff: request, at: 2)
+        })
+
+    private static let clientNoTouch = Command(
+        "NO-TOUCH", since: "7.2.0", arity: .exactly(3), flags: common, arguments: "<ON|OFF>", complexity: "O(1)",
+        summary: "Keeps the connection's reads from counting as use of a key.",
+        run: .node { request, _, client throws(ReplyError) in
+            try client.pointee.setFlag(.noTouch, onOrOff: request, at: 2)
+        })
+
+    private static let clientUnblock = Command(
+        "UNBLOCK", since: "5.0.0", arity: .atLeast(3), flags: admin,
+        arguments: "client-id:integer [<TIMEOUT|ERROR>]", complexity: "O(log N) with N the connections",
+        summary: "Ends another connection's wait.",
+        run: .node { request, node, client throws(ReplyError) in
+            guard request.count <= 4 else { throw .subcommandSyntax(request, of: "CLIENT") }
+            var isError = false
+            if request.count == 4 {
+                guard request.matches(3, "TIMEOUT") || request.matches(3, "ERROR") else {
+                    throw .text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+                }
+                isError = request.matches(3, "ERROR")
+            }
+            guard let id = parseInt64(request[2]) else { throw .notAnInteger }
+            client.pointee.reply.integer(node.unblock(clientWithID: id, withError: isError) ? 1 : 0)
+        })
+
+    private static let clientGetRedirection = Command(
+        "GETREDIR", since: "6.0.0", arity: .exactly(2), flags: common, complexity: "O(1)",
+        summary: "Returns the connection that is told of changed keys in place of this one.",
+        run: .node { _, _, client throws(ReplyError) in client.pointee.reply.integer(-1) })
+
+    private static let clientTrackingInfo = Command(
+        "TRACKINGINFO", since: "6.2.0", arity: .exactly(2), flags: common, complexity: "O(1)",
+        summary: "Describes how the connection tracks keys.",
+        run: .node { _, _, client throws(ReplyError) in
+            client.pointee.reply.map(3)
+            client.pointee.reply.bulk("flags")
+            client.pointee.reply.set(1)
+            client.pointee.reply.bulk("off")
+            client.pointee.reply.bulk("redirect")
+            client.pointee.reply.integer(-1)
+            client.pointee.reply.bulk("prefixes")
+            client.pointee.reply.array(0)
+        })
+
+    private static let clientHelp = help(
+        since: "5.0.0",
+        [
+            "GETREDIR", "    The connection that is told of changed keys in place of this one.",
+            "GETNAME", "    The name of this connection.",
+            "ID", "    The number of this connection.",
+            "INFO", "    A line that describes this connection.",
+            "KILL <ip:port>", "    Close the connection from that address.",
+            "KILL <option> <value> [<option> <value> [...]]", "    Close connections. Options are:",
+            "    * ADDR (<ip:port>|<unixsocket>:0)", "      From that address.",
+            "    * LADDR (<ip:port>|<unixsocket>:0)", "      To that address of this server.",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)", "      Of that type.",
+            "    * USER <username>", "      Authenticated as that user.",
+            "    * ID <client-id>", "      With that number.",
+            "    * MAXAGE <seconds>", "      At least that old.",
+            "    * SKIPME (YES|NO)", "      Whether to spare this connection (default: yes).",
+            "LIST [options ...]", "    Lines that describe connections. Options:",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)", "      Of that type.",
+            "    * ID <client-id> [<client-id> ...]", "      With those numbers.",
+            "UNPAUSE", "    End a pause.",
+            "PAUSE <timeout> [WRITE|ALL]", "    Hold back all commands, or only writes, for <timeout> milliseconds.",
+            "REPLY (ON|OFF|SKIP)", "    Whether this connection gets replies.",
+            "SETNAME <name>", "    Name this connection.",
+            "SETINFO (LIB-NAME|LIB-VER) <value>", "    Say which library uses this connection.",
+            "UNBLOCK <clientid> [TIMEOUT|ERROR]", "    End the wait of a connection.",
+            "TRACKINGINFO", "    How this connection tracks keys.",
+            "NO-EVICT (ON|OFF)", "    Keep this connection open when clients use too much memory.",
+            "NO-TOUCH (ON|OFF)", "    Whether reads of this connection count as use of a key.",
+        ])
+}
+
+// MARK: Help
+
+extension Command {
+    /// The HELP subcommand of a container.
+    static func help(
+        since: StaticString, flags: CommandFlags = [.loading, .stale], categories: [StaticString] = [],
+        _ lines: [StaticString]
+    ) -> Command {
+        Command(
+            "HELP", since: since, arity: .exactly(2), flags: flags, categories: categories, complexity: "O(1)",
+            summary: "Lists the subcommands.",
+            run: .node { request, _, client throws(ReplyError) in
+                client.pointee.reply.array(lines.count + 3)
+                let name = String(bytes: request[0]).uppercased()
+                client.pointee.reply.simple("\(name) <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
+                for line in lines { client.pointee.reply.simple(line) }
+                client.pointee.reply.simple("HELP")
+                client.pointee.reply.simple("    Prints this help.")
+            })
+    }
+}
+
+extension ReplyError {
+    /// (addReplySubcommandSyntaxError)
+    static func subcommandSyntax(_ request: Request, of container: String) -> ReplyError {
+        let name = String(bytes: UnsafeRawBufferPointer(rebasing: request[1].prefix(128)))
+        return .message(
+            "ERR unknown subcommand or wrong number of arguments for '\(name)'. Try \(container) HELP.")
+    }
+}
+
+extension Request {
+    func matchesOptional(_ index: Int, _ word: StaticString) -> Bool { index < count && matches(index, word) }
+}
+
+extension Client {
+    fileprivate mutating func setFlag(_ flag: Flags, onOrOff request: Request, at index: Int) throws(ReplyError) {
+        if request.matches(index, "ON") {
+            flags.insert(flag)
+        } else if request.matches(index, "OFF") {
+            flags.remove(flag)
+        } else {
+            throw .syntax
+        }
+        reply.ok()
+    }
+}
+
+// MARK: Choosing clients
+
+/// (CLIENT_TYPE_*)
+enum ClientType {
+    case normal, replica, pubsub, primary
+
+    init(of client: ClientPointer) {
+        if client.pointee.flags.contains(.primary) {
+            self = .primary
+        } else if client.pointee.flags.contains(.replica) {
+            self = .replica
+        } else {
+            self = .normal
+        }
+    }
+
+    static func named(_ name: UnsafeRawBufferPointer) throws(ReplyError) -> ClientType {
+        if name.equalsIgnoringCase("NORMAL") { return .normal }
+        if name.equalsIgnoringCase("SLAVE") || name.equalsIgnoringCase("REPLICA") { return .replica }
+        if name.equalsIgnoringCase("PUBSUB") { return .pubsub }
+        if name.equalsIgnoringCase("MASTER") || name.equalsIgnoringCase("PRIMARY") { return .primary }
+        throw .message("ERR Unknown client type '\(String(bytes: name))'")
+    }
+}
+
+/// Whom CLIENT KILL closes.
+struct ClientFilter {
+    private var id: UInt64?
+    private var type: ClientType?
+    private var address: String?
+    private var localAddress: String?
+    private var user: String?
+    private var ageSecondsMin: Int64?
+    private var sparesCaller = true
+
+    /// `CLIENT KILL ip:port`, which may close the caller itself.
+    init(address: UnsafeRawBufferPointer) {
+        self.address = String(bytes: address)
+        sparesCaller = false
+    }
+
+    init(_ request: Request, from start: Int) throws(ReplyError) {
+        for index in stride(from: start, to: request.count, by: 2) {
+            guard index + 1 < request.count else { throw .syntax }
+            let value = request[index + 1]
+            if request.matches(index, "ID") {
+                guard let number = parseInt64(value), number > 0 else {
+                    throw .text("ERR client-id should be greater than 0")
+                }
+                id = UInt64(number)
+            } else if request.matches(index, "TYPE") {
+                type = try ClientType.named(value)
+            } else if request.matches(index, "ADDR") {
+                address = String(bytes: value)
+            } else if request.matches(index, "LADDR") {
+                localAddress = String(bytes: value)
+            } else if request.matches(index, "USER") {
+                guard value.elementsEqual(StaticString("default").bytes) else {
+                    throw .message("ERR No such user '\(String(bytes: value))'")
+                }
+                user = "default"
+            } else if request.matches(index, "SKIPME") {
+                guard value.equalsIgnoringCase("YES") || value.equalsIgnoringCase("NO") else { throw .syntax }
+                sparesCaller = value.equalsIgnoringCase("YES")
+            } else if request.matches(index, "MAXAGE") {
+                guard let seconds = parseInt64(value) else {
+                    throw .text("ERR maxage is not an integer or out of range")
+                }
+                guard seconds > 0 else { throw .text("ERR maxage should be greater than 0") }
+                ageSecondsMin = seconds
+            } else {
+                throw .syntax
+            }
+        }
+    }
+
+    func includes(_ client: ClientPointer, caller: ClientPointer, now: Int64) -> Bool {
+        if sparesCaller, client == caller { return false }
+        if let id, client.pointee.id != id { return false }
+        if let type, ClientType(of: client) != type { return false }
+        if let address, client.pointee.address != address { return false }
+        if let localAddress, client.pointee.localAddress != localAddress { return false }
+        if let user, client.pointee.user != user || client.pointee.flags.contains(.primary) { return false }
+        if let ageSecondsMin, (now - client.pointee.createdAt) / 1000 < ageSecondsMin { return false }
+        return true
+    }
+}
+
+extension Node {
+    /// - Complexity: O(clients)
+    func client(withID id: Int64) -> ClientPointer? { clients.first { $0.pointee.id == UInt64(bitPattern: id) } }
+
+    /// Closes the chosen clients; the caller itself once it has its reply. - Returns: how many.
+    mutating func kill(_ filter: ClientFilter, by caller: ClientPointer) -> Int {
+        var count = 0
+        for client in clients
+        where !client.pointee.flags.contains(.closeNow)
+            && filter.includes(client, caller: caller, now: time.unixMilliseconds)
+        {
+            count += 1
+            if client == caller {
+                client.pointee.flags.insert(.closeAfterReply)
+            } else {
+                client.pointee.flags.insert(.closeNow)
+                effects.append(.close(client))
+            }
+        }
+        return count
+    }
+
+    /// Ends the wait of a client. - Returns: false if it does not wait for something that may be cut short.
+    mutating func unblock(clientWithID id: Int64, withError isError: Bool) -> Bool {
+        guard let client = client(withID: id), case .replicas(_, let offset, _) = client.pointee.parked else {
+            return false
+        }
+        if isError {
+            client.pointee.reply.error(.text("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
+        } else {
+            client.pointee.reply.integer(countAcknowledged(offset))
+        }
+        unpark(client)
+        return true
+    }
+}

@@ -1,0 +1,143 @@
+// What a command takes, for COMMAND DOCS, which redis-cli and client libraries make hints of. A command says it in one
+// line:
+//
+//     key value [condition=<NX|XX>] [GET] [expiration=<EX seconds:integer|PX milliseconds:integer|KEEPTTL>]
+//     key_value={key value}...          LIMIT {offset:integer count:integer}
+//
+// A word in lower case is an argument, with its type behind a colon (a string if nothing is said, a key if it is called
+// key). A word in upper case is a token: alone, or before the argument that it introduces. `<a|b>` is a choice, `{a b}`
+// a block; both may have a name and a `=` before them. `[…]` is optional, `…` written as three dots means several, and
+// `+` instead means several with the token each time. `#1` behind a key's type names another key specification than
+// the first.
+
+struct CommandArgument: Equatable, Sendable {
+    var name = ""
+    var type = "string"
+    var keySpecIndex: Int?
+    var token: String?
+    var isOptional = false
+    var isMultiple = false
+    var repeatsToken = false
+    var arguments: [CommandArgument] = []
+
+    /// - Precondition: `text` is in the notation above; it comes from our own source.
+    static func parse(_ text: StaticString) -> [CommandArgument] {
+        var parser = Parser(rest: Array(text.description)[...])
+        let arguments = parser.sequence()
+        precondition(parser.rest.isEmpty, "arguments of a command: unread text in '\(text)'")
+        return arguments
+    }
+
+    private struct Parser {
+        var rest: ArraySlice<Character>
+
+        mutating func take(_ character: Character) -> Bool {
+            guard rest.first == character else { return false }
+            rest.removeFirst()
+            return true
+        }
+
+        mutating func expect(_ character: Character) {
+            precondition(take(character), "arguments of a command: '\(character)' missing before '\(String(rest))'")
+        }
+
+        mutating func skipBlanks() { while take(" ") {} }
+
+        mutating func sequence() -> [CommandArgument] {
+            var arguments: [CommandArgument] = []
+            while true {
+                skipBlanks()
+                guard let next = rest.first, !"]>}|".contains(next) else { return arguments }
+                arguments.append(argument())
+            }
+        }
+
+        mutating func argument() -> CommandArgument {
+            var argument: CommandArgument
+            if take("[") {
+                skipBlanks()
+                argument = self.argument()
+                argument.isOptional = true
+                skipBlanks()
+                expect("]")
+            } else {
+                argument = required()
+            }
+            if rest.starts(with: "...") {
+                rest.removeFirst(3)
+                argument.isMultiple = true
+            } else if take("+") {
+                argument.isMultiple = true
+                argument.repeatsToken = true
+            }
+            return argument
+        }
+
+        mutating func required() -> CommandArgument {
+            if rest.first == "<" || rest.first == "{" { return group(CommandArgument()) }
+            let first = word()
+            if take("=") {
+                var named = required()
+                named.name = first
+                return named
+            }
+            guard Self.isToken(first) else { return typed(first) }
+            // A token introduces what follows directly, unless that is another token or the end.
+            let mark = rest
+            skipBlanks()
+            var argument: CommandArgument
+            if rest.first == "<" || rest.first == "{" {
+                argument = group(CommandArgument())
+            } else if let next = rest.first, next.isLetter, next.isLowercase {
+                let name = word()
+                if take("=") {
+                    argument = required()
+                    argument.name = name
+                } else {
+                    argument = typed(name)
+                }
+            } else {
+                rest = mark
+                return CommandArgument(name: first.lowercased(), type: "pure-token", token: first)
+            }
+            argument.token = first
+            return argument
+        }
+
+        mutating func group(_ start: CommandArgument) -> CommandArgument {
+            var group = start
+            if take("<") {
+                group.type = "oneof"
+                repeat {
+                    let alternative = sequence()
+                    precondition(alternative.count == 1, "arguments of a command: alternatives are single arguments")
+                    group.arguments += alternative
+                } while take("|")
+                expect(">")
+            } else {
+                expect("{")
+                group.type = "block"
+                group.arguments = sequence()
+                expect("}")
+            }
+            if group.name.isEmpty { group.name = group.arguments.map(\.name).joined(separator: "_") }
+            return group
+        }
+
+        mutating func typed(_ name: String) -> CommandArgument {
+            var argument = CommandArgument(name: name, type: name == "key" ? "key" : "string")
+            if take(":") { argument.type = word() }
+            if argument.type == "key" { argument.keySpecIndex = take("#") ? Int(word()) ?? 0 : 0 }
+            return argument
+        }
+
+        mutating func word() -> String {
+            let word = rest.prefix { !" []<>{}|=:#+.".contains($0) }
+            precondition(!word.isEmpty, "arguments of a command: word missing before '\(String(rest))'")
+            rest = rest[word.endIndex...]
+            return String(word)
+        }
+
+        static func isToken(_ word: String) -> Bool { !word.contains { $0.isLowercase } }
+    }
+}

@@ -1,0 +1,5 @@
+extension Node {
+    func writeReplicationInfo(_ text: inout InfoText) {
+        for (name, value) in replicationFields { text.add(name, value) }
+    }
+}
