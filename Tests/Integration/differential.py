@@ -242,8 +242,8 @@ def compare(one, other, family, seed, count, resp3=False):
     source = Source(seed, family)
     make = FAMILIES[family]
     for connection in (one, other):
-        if resp3:
-            connection.call("HELLO", 3)
+        connection.send(encode("HELLO", 3 if resp3 else 2))
+        read_raw(connection)
     known = {name: is_known(one, name) and is_known(other, name) for name in OPTIONAL}
     history = []
     while len(history) < count:

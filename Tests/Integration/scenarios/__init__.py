@@ -1,4 +1,4 @@
 """Scenarios: one module per topic, one function `check_…(environment)` per scenario, told top-down."""
 
 # The quick and basic first, so that a broken build shows at once.
-ORDER = ["smoke", "replication", "create_cluster", "cluster", "hostile", "data", "mixed", "failover"]
+ORDER = ["smoke", "differential", "replication", "create_cluster", "cluster", "hostile", "data", "mixed", "failover"]
