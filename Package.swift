@@ -86,6 +86,7 @@ let package = Package(
         tests("MartletToolTests", of: ["martlet", "MartletBase"]),
         tests("MartletToolsTests", of: ["martlet-tools", "MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
+        tests("MartletKeyspaceTests", of: ["MartletKeyspace", "MartletBase"]),
         tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
         tests("MartletReplicationTests", of: ["MartletReplication", "MartletRESP", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),

@@ -436,8 +436,10 @@ package struct Keyspace: ~Copyable {
     package mutating func delete(_ key: Key, event: KeyEvent = .delete) -> Bool {
         guard let entry = peek(key) else { return false }
         willModify(entry)
-        if let removed = databases[selected].remove(key, seed: seed) { removed.destroy() }
+        let removed = databases[selected].remove(key, seed: seed)
         didModify(event, key)
+        // Last, because the key may be a view into the entry.
+        removed?.destroy()
         return true
     }
 
@@ -450,7 +452,10 @@ package struct Keyspace: ~Copyable {
         } else if (time != nil) != entry.hasExpiry, let place = databases[selected].place(of: key) {
             let new = entry.withExpiry(time)
             databases[selected].replace(place, with: new, oldHadExpiry: entry.hasExpiry, key, seed: seed)
+            didModify(event, key)
+            // Last, because the key may be a view into the entry.
             entry.destroyShell()
+            return
         }
         didModify(event, key)
     }

@@ -58,6 +58,9 @@ package enum Memory {
         return statistic("stats.allocated") + mappedBytes
     }
 
+    /// Bytes that the calling thread has allocated, less those that it has freed. For tests of lifetimes.
+    package static var threadBalance: Int { statistic("thread.allocated") - statistic("thread.deallocated") }
+
     /// Allocator figures for INFO: allocated, active, resident, mapped.
     package static var statistics: (allocated: Int, active: Int, resident: Int, retained: Int) {
         refreshStatistics()

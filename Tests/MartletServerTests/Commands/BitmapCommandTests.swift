@@ -10,8 +10,10 @@ import Testing
 
     @Test func bitsAreSetAndRead() {
         tell([
-            ("SETBIT k 7 1", ":0\r\n"), ("SETBIT k 7 0", ":1\r\n"), ("STRLEN k", ":1\r\n"), ("SETBIT k 100 1", ":0\r\n"),
-            ("STRLEN k", ":13\r\n"), ("GETBIT k 100", ":1\r\n"), ("GETBIT k 101", ":0\r\n"), ("GETBIT k 4000", ":0\r\n"),
+            ("SETBIT k 7 1", ":0\r\n"), ("SETBIT k 7 0", ":1\r\n"), ("STRLEN k", ":1\r\n"),
+            ("SETBIT k 100 1", ":0\r\n"),
+            ("STRLEN k", ":13\r\n"), ("GETBIT k 100", ":1\r\n"), ("GETBIT k 101", ":0\r\n"),
+            ("GETBIT k 4000", ":0\r\n"),
             ("SET n 1", "+OK\r\n"), ("GETBIT n 2", ":1\r\n"), ("GETBIT n 8", ":0\r\n"), ("SETBIT n 6 1", ":0\r\n"),
             ("GET n", .bulk("3")), ("GETBIT none 5", ":0\r\n"),
         ])
@@ -21,7 +23,8 @@ import Testing
         ("SETBIT k 4294967296 1", "bit offset is not an integer or out of range"),
         ("SETBIT k -1 1", "bit offset is not an integer or out of range"),
         ("SETBIT k 9223372036854775807 1", "bit offset is not an integer or out of range"),
-        ("SETBIT k 1 2", "bit is not an integer or out of range"), ("SETBIT k 1 x", "bit is not an integer or out of range"),
+        ("SETBIT k 1 2", "bit is not an integer or out of range"),
+        ("SETBIT k 1 x", "bit is not an integer or out of range"),
         ("GETBIT k x", "bit offset is not an integer or out of range"),
         ("BITCOUNT k 1", "syntax error"), ("BITCOUNT k 1 2 x", "syntax error"),
         ("BITCOUNT k 1 x", "value is not an integer or out of range"),
@@ -47,15 +50,16 @@ import Testing
 
     @Test func bitsAreCountedAndFound() {
         tell([
-            ("SET k foobar", "+OK\r\n"), ("BITCOUNT k", ":26\r\n"), ("BITCOUNT k 0 0", ":4\r\n"), ("BITCOUNT k 1 1 BYTE", ":6\r\n"),
+            ("SET k foobar", "+OK\r\n"), ("BITCOUNT k", ":26\r\n"), ("BITCOUNT k 0 0", ":4\r\n"),
+            ("BITCOUNT k 1 1 BYTE", ":6\r\n"),
             ("BITCOUNT k 5 30 BIT", ":17\r\n"), ("BITCOUNT k -2 -3", ":0\r\n"), ("BITCOUNT none x", ":0\r\n"),
-            ("SET z '\\xff\\xf0\\x00'", "+OK\r\n"),
         ])
         let node = NodeHarness()
         node.send([Array("SET".utf8), Array("z".utf8), [0xFF, 0xF0, 0x00]])
         node.send([Array("SET".utf8), Array("ones".utf8), [0xFF, 0xFF]])
         for (line, reply) in [
-            ("BITPOS z 0", ":12\r\n"), ("BITPOS z 1", ":0\r\n"), ("BITPOS z 1 2", ":-1\r\n"), ("BITPOS z 1 1", ":8\r\n"),
+            ("BITPOS z 0", ":12\r\n"), ("BITPOS z 1", ":0\r\n"), ("BITPOS z 1 2", ":-1\r\n"),
+            ("BITPOS z 1 1", ":8\r\n"),
             ("BITPOS z 0 7 15 BIT", ":12\r\n"), ("BITPOS z 1 7 15 bit", ":7\r\n"), ("BITPOS ones 0", ":16\r\n"),
             ("BITPOS ones 0 0 -1", ":-1\r\n"), ("BITPOS ones 0 1", ":16\r\n"), ("BITPOS ones 0 5", ":-1\r\n"),
             ("BITPOS none 0", ":0\r\n"), ("BITPOS none 1", ":-1\r\n"),
@@ -87,8 +91,14 @@ import Testing
             ("BITFIELD k INCRBY u8 0 1", "*1\r\n:0\r\n"),
             ("BITFIELD k OVERFLOW SAT INCRBY u8 0 300 OVERFLOW FAIL INCRBY u8 0 1", "*2\r\n:255\r\n$-1\r\n"),
             ("BITFIELD k OVERFLOW SAT SET i8 0 200 GET i8 0", "*2\r\n:-1\r\n:127\r\n"),
-            ("BITFIELD k SET i64 5 -9223372036854775808 GET i64 5 GET u63 6", "*3\r\n:-2305843009213693952\r\n:-9223372036854775808\r\n:0\r\n"),
-            ("BITFIELD k OVERFLOW SAT INCRBY i64 5 -1 OVERFLOW WRAP INCRBY i64 5 -1", "*2\r\n:-9223372036854775808\r\n:9223372036854775807\r\n"),
+            (
+                "BITFIELD k SET i64 5 -9223372036854775808 GET i64 5 GET u63 6",
+                "*3\r\n:-2305843009213693952\r\n:-9223372036854775808\r\n:0\r\n"
+            ),
+            (
+                "BITFIELD k OVERFLOW SAT INCRBY i64 5 -1 OVERFLOW WRAP INCRBY i64 5 -1",
+                "*2\r\n:-9223372036854775808\r\n:9223372036854775807\r\n"
+            ),
             ("BITFIELD k", "*0\r\n"), ("BITFIELD_RO none GET u8 1000 GET i64 5", "*2\r\n:0\r\n:0\r\n"),
             ("BITFIELD none OVERFLOW FAIL", "*0\r\n"), ("STRLEN none", ":0\r\n"),
         ])

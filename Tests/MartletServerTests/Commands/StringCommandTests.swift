@@ -75,7 +75,8 @@ import Testing
             (["SET k 12"], Encoding.integer), (["SET k 9223372036854775807"], .integer), (["SET k 012"], .embedded),
             (["SET k \(long.dropLast())"], .embedded), (["SET k \(long)"], .raw), (["APPEND k 12"], .integer),
             (["SET k 1", "APPEND k 2"], .raw), (["SET k 1", "APPEND k ''"], .raw), (["SETRANGE k 0 1"], .raw),
-            (["SETBIT k 1 1"], .raw), (["SET k 1", "INCRBYFLOAT k 1"], .embedded), (["SET k 1", "APPEND k 2", "INCR k"], .integer),
+            (["SETBIT k 1 1"], .raw), (["SET k 1", "INCRBYFLOAT k 1"], .embedded),
+            (["SET k 1", "APPEND k 2", "INCR k"], .integer),
             (["SET k 1", "APPEND k 2", "INCRBYFLOAT k 1"], .embedded), (["SET s 1", "BITOP AND k s"], .raw),
             (["SET k 1", "GETBIT k 1", "GETRANGE k 0 1"], .integer), (["SET k 1", "SETBIT k 2 1"], .raw),
             (["SET k 1", "BITFIELD k GET u8 0"], .integer), (["SET k 1", "APPEND k 2", "SET k ab"], .embedded),
@@ -121,7 +122,8 @@ import Testing
         ("GETEX k PERSIST", "0 PERSIST k"), ("GETEX n PERSIST", nil), ("INCR n", "0 INCR n"),
         ("INCRBYFLOAT n 0.5", "0 SET n 5.5 KEEPTTL"), ("APPEND k x", "0 APPEND k x"), ("SETRANGE none 5 ''", nil),
         ("SETBIT k 1 1", nil), ("SETBIT k 1 0", "0 SETBIT k 1 0"), ("SETBIT none 1 0", "0 SETBIT none 1 0"),
-        ("BITFIELD k GET u8 0", nil), ("BITFIELD k SET u8 0 116", nil), ("BITFIELD k SET u8 0 1", "0 BITFIELD k SET u8 0 1"),
+        ("BITFIELD k GET u8 0", nil), ("BITFIELD k SET u8 0 116", nil),
+        ("BITFIELD k SET u8 0 1", "0 BITFIELD k SET u8 0 1"),
         ("BITOP NOT none empty", nil), ("BITOP NOT k empty", "0 BITOP NOT k empty"),
     ])
     func whatReplicasGetIsExact(line: String, propagated: String?) {
@@ -150,13 +152,15 @@ import Testing
 
     @Test func rangesAreReadAndWritten() {
         tell([
-            ("SET k 'This is a string'", "+OK\r\n"), ("GETRANGE k 0 3", .bulk("This")), ("SUBSTR k -3 -1", .bulk("ing")),
+            ("SET k 'This is a string'", "+OK\r\n"), ("GETRANGE k 0 3", .bulk("This")),
+            ("SUBSTR k -3 -1", .bulk("ing")),
             ("GETRANGE k 0 -1", .bulk("This is a string")), ("GETRANGE k 10 100", .bulk("string")),
             ("GETRANGE k 5 1", .bulk("")), ("GETRANGE k -1 -5", .bulk("")), ("GETRANGE k 100 200", .bulk("")),
             ("GETRANGE k -100 3", .bulk("This")), ("GETRANGE none 0 -1", .bulk("")),
             ("SETRANGE k 5 IS", ":16\r\n"), ("GETRANGE k 0 8", .bulk("This IS a")), ("SETRANGE pad 3 x", ":4\r\n"),
             ("GET pad", "$4\r\n\0\0\0x\r\n"), ("SETRANGE none 1 ''", ":0\r\n"), ("STRLEN none", ":0\r\n"),
-            ("SET n 1234", "+OK\r\n"), ("SETRANGE n 2 x", ":4\r\n"), ("GET n", .bulk("12x4")), ("APPEND n 56", ":6\r\n"),
+            ("SET n 1234", "+OK\r\n"), ("SETRANGE n 2 x", ":4\r\n"), ("GET n", .bulk("12x4")),
+            ("APPEND n 56", ":6\r\n"),
             ("APPEND fresh 12", ":2\r\n"), ("INCR fresh", ":13\r\n"), ("STRLEN fresh", ":2\r\n"),
         ])
     }
@@ -167,7 +171,8 @@ import Testing
         for step in 0..<400 {
             let piece = String(repeating: Character(Unicode.Scalar(UInt8(97 + step % 26))), count: step % 13)
             model += piece
-            #expect(node.send([Array("APPEND".utf8), Array("k".utf8), Array(piece.utf8)]) == Array(":\(model.utf8.count)\r\n".utf8))
+            let reply = node.send([Array("APPEND".utf8), Array("k".utf8), Array(piece.utf8)])
+            #expect(reply == Array(":\(model.utf8.count)\r\n".utf8))
         }
         #expect(node("GET k") == .bulk(model))
     }
@@ -175,7 +180,8 @@ import Testing
     @Test func severalKeysAreReadAndSetAtOnce() {
         tell([
             ("MSET a 1 b 2 a 3", "+OK\r\n"), ("MGET a none b", "*3\r\n$1\r\n3\r\n$-1\r\n$1\r\n2\r\n"),
-            ("MSETNX c 1 a 2", ":0\r\n"), ("GET c", "$-1\r\n"), ("MSETNX c 1 d 2", ":1\r\n"), ("MGET c d", .bulks("1", "2")),
+            ("MSETNX c 1 a 2", ":0\r\n"), ("GET c", "$-1\r\n"), ("MSETNX c 1 d 2", ":1\r\n"),
+            ("MGET c d", .bulks("1", "2")),
         ])
     }
 
