@@ -15,7 +15,9 @@ extension Node {
 
     /// Work at the end of every turn, before replies are sent.
     package mutating func endTurn() {
-        if activeExpiry.hasWork, debugSettings.isActiveExpiryOn, !debugSettings.isCronPaused { expireKeys() }
+        if activeExpiry.hasWork, debugSettings.isActiveExpiryOn, !debugSettings.isCronPaused {
+            expireKeys(clock: services.monotonicMicroseconds)
+        }
         if keyspace.propagation.isOn { flushPropagation() }
         endReplicationTurn()
     }
@@ -87,9 +89,8 @@ struct ActiveExpiry {
 }
 
 extension Node {
-    private mutating func expireKeys() {
-        activeExpiry.run(&keyspace, clock: services.monotonicMicroseconds)
-    }
+    /// - Parameter clock: microseconds.
+    mutating func expireKeys(clock: () -> Int64) { activeExpiry.run(&keyspace, clock: clock) }
 }
 
 extension KeyspaceStatistics {

@@ -155,7 +155,7 @@ extension Node {
         func random(_ alphabet: [UInt8], _ random: inout PRNG) -> [UInt8] {
             (0..<random.below(128)).map { _ in alphabet[random.below(alphabet.count)] }
         }
-        for _ in 0..<100_000 {
+        for _ in 0..<10_000 {
             let pattern = random(Array("*?[]^-\\ab0".utf8), &keyspace.random)
             let text = random(Array("ab0-".utf8), &keyspace.random)
             _ = pattern.withUnsafeBytes { pattern in
