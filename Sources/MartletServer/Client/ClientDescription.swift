@@ -24,7 +24,7 @@ extension Node {
         add("sub", 0)
         add("psub", 0)
         add("ssub", 0)
-        add("multi", -1)
+        add("multi", client.pointee.queuedCommandCount)
         add("qbuf", client.pointee.queryBytes)
         add("qbuf-free", max(0, client.pointee.queryCapacity - client.pointee.queryBytes))
         add("argv-mem", 0)
@@ -54,6 +54,7 @@ extension Node {
         var letters = ""
         if flags.contains(.replica) { letters += "S" }
         if flags.contains(.primary) { letters += "M" }
+        if client.pointee.isInTransaction { letters += "x" }
         if client.pointee.isParked { letters += "b" }
         if flags.contains(.closeAfterReply) { letters += "c" }
         if flags.contains(.closeNow) { letters += "A" }

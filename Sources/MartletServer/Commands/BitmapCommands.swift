@@ -15,6 +15,7 @@ extension Command {
     static let setbit = Command(
         "SETBIT", since: "2.2.0", arity: .exactly(4), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 1, [.readWrite, .access, .update])],
+        arguments: "key offset:integer value:integer",
         complexity: "O(1)", summary: "Sets or clears the bit at offset in the string value stored at key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let offset = try request.bitOffset(at: 2, in: keyspace)
@@ -47,6 +48,7 @@ extension Command {
     static let getbit = Command(
         "GETBIT", since: "2.2.0", arity: .exactly(3), flags: [.readonly, .fast],
         keys: [.one(at: 1, [.readOnly, .access])],
+        arguments: "key offset:integer",
         complexity: "O(1)", summary: "Returns the bit value at offset in the string value stored at key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let offset = try request.bitOffset(at: 2, in: keyspace)
@@ -63,6 +65,7 @@ extension Command {
 extension Command {
     static let bitcount = Command(
         "BITCOUNT", since: "2.6.0", arity: .atLeast(2), flags: [.readonly], keys: [.one(at: 1, [.readOnly, .access])],
+        arguments: "key [index={start:integer end:integer [index_unit=<BYTE|BIT>]}]",
         complexity: "O(N)", summary: "Count set bits in a string",
         run: .data { request, keyspace, reply throws(ReplyError) in
             // A missing key hides every mistake in the arguments, as in Redis.
@@ -82,6 +85,7 @@ extension Command {
 
     static let bitpos = Command(
         "BITPOS", since: "2.8.7", arity: .atLeast(3), flags: [.readonly], keys: [.one(at: 1, [.readOnly, .access])],
+        arguments: "key bit:integer [index={start:integer [end_index={end:integer [index_unit=<BYTE|BIT>]}]}]",
         complexity: "O(N)", summary: "Find first bit set or clear in a string",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let bit = try request.integer(at: 2)
@@ -115,6 +119,7 @@ extension Command {
     static let bitop = Command(
         "BITOP", since: "2.6.0", arity: .atLeast(4), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 2, [.overwrite, .update]), .all(from: 3, [.readOnly, .access])],
+        arguments: "operation destkey:key key#1...",
         complexity: "O(N)", summary: "Perform bitwise operations between strings",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let operation = try bitOperation(request)
@@ -180,6 +185,10 @@ extension Command {
                 at: 1, [.readWrite, .access, .update, .variableFlags],
                 notes: "This command allows both access and modification of the key")
         ],
+        arguments: """
+            key [operation=<GET {encoding offset:integer}|write={[OVERFLOW <WRAP|SAT|FAIL>] write_operation=<SET \
+            {encoding offset:integer value:integer}|INCRBY {encoding offset:integer increment:integer}>}>]...
+            """,
         complexity: "O(1) for each subcommand specified",
         summary: "Perform arbitrary bitfield integer operations on strings",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -189,6 +198,7 @@ extension Command {
     static let bitfieldReadOnly = Command(
         "BITFIELD_RO", since: "6.0.0", arity: .atLeast(2), flags: [.readonly, .fast],
         keys: [.one(at: 1, [.readOnly, .access])],
+        arguments: "key [GET {encoding offset:integer}]+",
         complexity: "O(1) for each subcommand specified",
         summary: "Perform arbitrary bitfield integer operations on strings. Read-only variant of BITFIELD",
         run: .data { request, keyspace, reply throws(ReplyError) in

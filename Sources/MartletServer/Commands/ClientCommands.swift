@@ -23,15 +23,17 @@ extension Command {
         run: .node { _, _, client throws(ReplyError) in client.pointee.reply.integer(Int64(client.pointee.id)) })
 
     private static let clientInfo = Command(
-        "INFO", since: "6.2.0", arity: .exactly(2), flags: common, tips: ["nondeterministic_output"],
+        "INFO", since: "6.2.0", arity: .exactly(2), flags: common,
+        tips: ["nondeterministic_output"],
         complexity: "O(1)", summary: "Describes the connection.",
         run: .node { _, node, client throws(ReplyError) in
             client.pointee.reply.verbatim(node.description(of: client) + "\n")
         })
 
     private static let clientList = Command(
-        "LIST", since: "2.4.0", arity: .atLeast(2), flags: admin, tips: ["nondeterministic_output"],
-        arguments: "[TYPE <NORMAL|MASTER|REPLICA|PUBSUB>] [ID client-id:integer...]",
+        "LIST", since: "2.4.0", arity: .atLeast(2), flags: admin,
+        tips: ["nondeterministic_output"],
+        arguments: "[TYPE <NORMAL|MASTER|REPLICA|PUBSUB>] [ID id={client-id:integer...}]",
         complexity: "O(N) with N the connections.", summary: "Describes all connections, or some.",
         run: .node { request, node, client throws(ReplyError) in
             var chosen: [ClientPointer] = []
@@ -63,7 +65,9 @@ extension Command {
         })
 
     private static let clientSetName = Command(
-        "SETNAME", since: "2.6.9", arity: .exactly(3), flags: common, arguments: "connection-name", complexity: "O(1)",
+        "SETNAME", since: "2.6.9", arity: .exactly(3), flags: common,
+        arguments: "connection-name",
+        complexity: "O(1)",
         summary: "Names the connection.",
         run: .node { request, _, client throws(ReplyError) in
             client.pointee.name = try ClientName.checked(request[2])
@@ -94,7 +98,11 @@ extension Command {
 
     private static let clientKill = Command(
         "KILL", since: "2.4.0", arity: .atLeast(3), flags: admin,
-        arguments: "filter:string...",
+        arguments: """
+            filter=<ip:port|new-format=<[ID client-id:integer]|[TYPE \
+            normal_master_slave_pubsub=<NORMAL|MASTER|SLAVE|REPLICA|PUBSUB>]|[USER username]|[ADDR ip:port]|[LADDR \
+            ip:port]|[SKIPME yes/no]>...>
+            """,
         complexity: "O(N) with N the connections", summary: "Closes connections.",
         run: .node { request, node, client throws(ReplyError) in
             let isOldForm = request.count == 3
@@ -106,7 +114,8 @@ extension Command {
         })
 
     private static let clientPause = Command(
-        "PAUSE", since: "3.0.0", arity: .atLeast(3), flags: admin, arguments: "timeout:integer [<WRITE|ALL>]",
+        "PAUSE", since: "2.9.50", arity: .atLeast(3), flags: admin,
+        arguments: "timeout:integer [mode=<WRITE|ALL>]",
         complexity: "O(1)", summary: "Holds commands back for some milliseconds.",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count <= 4 else { throw .subcommandSyntax(request, of: "CLIENT") }
@@ -136,7 +145,9 @@ extension Command {
         })
 
     private static let clientReply = Command(
-        "REPLY", since: "3.2.0", arity: .exactly(3), flags: common, arguments: "<ON|OFF|SKIP>", complexity: "O(1)",
+        "REPLY", since: "3.2.0", arity: .exactly(3), flags: common,
+        arguments: "<ON|OFF|SKIP>",
+        complexity: "O(1)",
         summary: "Chooses whether the server answers.",
         run: .node { request, _, client throws(ReplyError) in
             if request.matches(2, "ON") {
@@ -152,7 +163,9 @@ extension Command {
         })
 
     private static let clientNoEvict = Command(
-        "NO-EVICT", since: "7.0.0", arity: .exactly(3), flags: admin, arguments: "<ON|OFF>", complexity: "O(1)",
+        "NO-EVICT", since: "7.0.0", arity: .exactly(3), flags: admin,
+        arguments: "enabled=<ON|OFF>",
+        complexity: "O(1)",
         summary: "Keeps the connection open when clients use too much memory.",
         run: .node { request, _, client throws(ReplyError) in
             try client.pointee.setFlag(.noEvict, onOrOff: request, at: 2)
@@ -167,7 +180,8 @@ extension Command {
 
     private static let clientUnblock = Command(
         "UNBLOCK", since: "5.0.0", arity: .atLeast(3), flags: admin,
-        arguments: "client-id:integer [<TIMEOUT|ERROR>]", complexity: "O(log N) with N the connections",
+        arguments: "client-id:integer [<TIMEOUT|ERROR>]",
+        complexity: "O(log N) with N the connections",
         summary: "Ends another connection's wait.",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count <= 4 else { throw .subcommandSyntax(request, of: "CLIENT") }

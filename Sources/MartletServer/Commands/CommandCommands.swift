@@ -6,7 +6,8 @@ import MartletRESP
 extension Command {
     static let command = Command(
         "COMMAND", since: "2.8.13", arity: .atLeast(1), flags: [.loading, .stale], categories: ["connection"],
-        tips: ["nondeterministic_output_order"], complexity: "O(N) with N the commands",
+        tips: ["nondeterministic_output_order"],
+        complexity: "O(N) with N the commands",
         summary: "Describes all commands.",
         subcommands: [
             commandCount, commandDocs, commandGetKeys, commandGetKeysAndFlags, commandHelp, commandInfo, commandList,
@@ -88,8 +89,7 @@ extension Command {
         })
 
     private static let commandGetKeys = Command(
-        "GETKEYS", since: "2.8.13", arity: .atLeast(4), flags: common, categories: ["connection"],
-        arguments: "command [arg]...", complexity: "O(N) with N the arguments", summary: "Finds the keys of a command.",
+        "GETKEYS", since: "2.8.13", arity: .atLeast(4), flags: common, categories: ["connection"], complexity: "O(N) with N the arguments", summary: "Finds the keys of a command.",
         run: .node { request, node, client throws(ReplyError) in
             let keys = try node.keys(ofCommandIn: request)
             client.pointee.reply.array(keys.count)
@@ -97,8 +97,7 @@ extension Command {
         })
 
     private static let commandGetKeysAndFlags = Command(
-        "GETKEYSANDFLAGS", since: "7.0.0", arity: .atLeast(4), flags: common, categories: ["connection"],
-        arguments: "command [arg]...", complexity: "O(N) with N the arguments",
+        "GETKEYSANDFLAGS", since: "7.0.0", arity: .atLeast(4), flags: common, categories: ["connection"], complexity: "O(N) with N the arguments",
         summary: "Finds the keys of a command and how it uses them.",
         run: .node { request, node, client throws(ReplyError) in
             let keys = try node.keys(ofCommandIn: request)

@@ -13,7 +13,8 @@ extension Command {
     private static let admin: CommandFlags = [.admin, .noScript, .loading, .stale]
 
     private static let configGet = Command(
-        "GET", since: "2.0.0", arity: .atLeast(3), flags: admin, arguments: "parameter...",
+        "GET", since: "2.0.0", arity: .atLeast(3), flags: admin,
+        arguments: "{parameter}...",
         complexity: "O(N) with N the parameters asked for", summary: "Returns the values of parameters.",
         run: .node { request, node, client throws(ReplyError) in
             let patterns = (2..<request.count).map { Array(request[$0]) }
@@ -27,7 +28,7 @@ extension Command {
 
     private static let configSet = Command(
         "SET", since: "2.0.0", arity: .atLeast(4), flags: admin,
-        tips: ["request_policy:all_nodes", "response_policy:all_succeeded"], arguments: "<parameter value>...",
+        tips: ["request_policy:all_nodes", "response_policy:all_succeeded"], arguments: "{parameter value}...",
         complexity: "O(N) with N the parameters", summary: "Changes parameters, all or none.",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count % 2 == 0 else { throw .syntax }
@@ -49,7 +50,7 @@ extension Command {
 
     private static let configResetStatistics = Command(
         "RESETSTAT", since: "2.0.0", arity: .exactly(2), flags: admin,
-        tips: ["request_policy:all_nodes", "response_policy:all_succeeded"], complexity: "O(1)",
+        complexity: "O(1)",
         summary: "Starts the counters of INFO again.",
         run: .node { _, node, client throws(ReplyError) in
             node.resetStatistics()
@@ -58,7 +59,7 @@ extension Command {
 
     private static let configRewrite = Command(
         "REWRITE", since: "2.8.0", arity: .exactly(2), flags: admin,
-        tips: ["request_policy:all_nodes", "response_policy:all_succeeded"], complexity: "O(1)",
+        complexity: "O(1)",
         summary: "Writes the configuration that holds now to the file.",
         run: .node { _, node, client throws(ReplyError) in
             guard !node.processFacts().configurationPath.isEmpty else {

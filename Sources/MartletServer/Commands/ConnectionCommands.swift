@@ -22,7 +22,8 @@ extension Command {
         })
 
     static let echo = Command(
-        "ECHO", since: "1.0.0", arity: .exactly(2), flags: [.loading, .stale, .fast], arguments: "message",
+        "ECHO", since: "1.0.0", arity: .exactly(2), flags: [.loading, .stale, .fast],
+        arguments: "message",
         complexity: "O(1)", summary: "Sends the message back.",
         run: .node { request, _, client throws(ReplyError) in client.pointee.reply.bulk(request[1]) })
 
@@ -37,7 +38,8 @@ extension Command {
 
     static let auth = Command(
         "AUTH", since: "1.0.0", arity: .atLeast(2),
-        flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy], arguments: "[username] password",
+        flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy],
+        arguments: "[username] password",
         complexity: "O(N) with N the passwords of the user",
         summary: "Lets a connection in that knows the password.",
         run: .node { request, node, client throws(ReplyError) in
@@ -58,12 +60,13 @@ extension Command {
     static let hello = Command(
         "HELLO", since: "6.0.0", arity: .atLeast(1),
         flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy],
-        arguments: "[protover [<AUTH username password>] [SETNAME clientname]]",
+        arguments: "[arguments={protover:integer [AUTH {username password}] [SETNAME clientname]}]",
         complexity: "O(1)", summary: "Chooses the protocol version; may authenticate and name the connection.",
         run: .node { request, node, client throws(ReplyError) in try node.hello(request, client) })
 
     static let select = Command(
-        "SELECT", since: "1.0.0", arity: .exactly(2), flags: [.loading, .stale, .fast], arguments: "index:integer",
+        "SELECT", since: "1.0.0", arity: .exactly(2), flags: [.loading, .stale, .fast],
+        arguments: "index:integer",
         complexity: "O(1)", summary: "Chooses the database of the connection.",
         run: .node { request, node, client throws(ReplyError) in
             let index = try request.integer(at: 1, in: Int64(Int32.min)...Int64(Int32.max))
@@ -197,6 +200,7 @@ extension Node {
 
     /// The client is as it was when it connected.
     fileprivate mutating func resetConversation(_ client: ClientPointer) {
+        endTransaction(client)
         client.pointee.database = 0
         client.pointee.reply.isRESP3 = false
         client.pointee.user = "default"

@@ -11,6 +11,7 @@ extension CommandFamily {
 extension Command {
     static let dbsize = Command(
         "DBSIZE", since: "1.0.0", arity: .exactly(1), flags: [.readonly, .fast], categories: ["keyspace"],
+        tips: ["request_policy:all_shards", "response_policy:agg_sum"],
         complexity: "O(1)", summary: "Return the number of keys in the selected database",
         run: .data { request, keyspace, reply throws(ReplyError) in
             reply.integer(keyspace.keyCount(database: keyspace.selected))
@@ -18,6 +19,7 @@ extension Command {
 
     static let flushall = Command(
         "FLUSHALL", since: "1.0.0", arity: .atLeast(1), flags: [.write], categories: ["keyspace", "dangerous"],
+        tips: ["request_policy:all_shards", "response_policy:all_succeeded"], arguments: "[async=<ASYNC|SYNC>]",
         complexity: "O(N) where N is the total number of keys in all databases",
         summary: "Remove all keys from all databases",
         run: .node { request, node, client throws(ReplyError) in
@@ -29,6 +31,7 @@ extension Command {
 
     static let flushdb = Command(
         "FLUSHDB", since: "1.0.0", arity: .atLeast(1), flags: [.write], categories: ["keyspace", "dangerous"],
+        tips: ["request_policy:all_shards", "response_policy:all_succeeded"], arguments: "[async=<ASYNC|SYNC>]",
         complexity: "O(N) where N is the number of keys in the selected database",
         summary: "Remove all keys from the current database",
         run: .node { request, node, client throws(ReplyError) in
@@ -49,6 +52,7 @@ extension Command {
 
     static let swapdb = Command(
         "SWAPDB", since: "4.0.0", arity: .exactly(3), flags: [.write, .fast], categories: ["keyspace", "dangerous"],
+        arguments: "index1:integer index2:integer",
         complexity: "O(N) where N is the count of clients watching or blocking on keys from both databases.",
         summary: "Swaps two Redis databases",
         run: .data { request, keyspace, reply throws(ReplyError) in

@@ -15,6 +15,7 @@ extension CommandFamily {
 extension Command {
     static let dump = Command(
         "DUMP", since: "2.6.0", arity: .exactly(2), flags: [.readonly], keys: [.one(at: 1, [.readOnly, .access])],
+        tips: ["nondeterministic_output"], arguments: "key",
         complexity: """
             O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects \
             composing the value and M their average size. For small string values the time complexity is thus \
@@ -31,6 +32,9 @@ extension Command {
     static let restore = Command(
         "RESTORE", since: "2.6.0", arity: .atLeast(4), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 1, [.overwrite, .update])], categories: ["dangerous"],
+        arguments: """
+            key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds:integer] [FREQ frequency:integer]
+            """,
         complexity: restoreComplexity,
         summary: "Create a key using the provided serialized value, previously obtained using DUMP.",
         run: .data { request, keyspace, reply throws(ReplyError) in try restore(request, &keyspace, &reply) })
@@ -38,6 +42,9 @@ extension Command {
     static let restoreAsking = Command(
         "RESTORE-ASKING", since: "3.0.0", arity: .atLeast(4), flags: [.write, .denyOutOfMemory, .asking],
         keys: [.one(at: 1, [.overwrite, .update])], categories: ["keyspace", "dangerous"],
+        arguments: """
+            key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds:integer] [FREQ frequency:integer]
+            """,
         complexity: restoreComplexity, summary: "An internal command for migrating keys in a cluster",
         run: .data { request, keyspace, reply throws(ReplyError) in try restore(request, &keyspace, &reply) })
 

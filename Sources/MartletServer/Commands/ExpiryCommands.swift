@@ -64,7 +64,9 @@ private struct ExpiryCondition: OptionSet {
 extension Command {
     static let expire = Command(
         "EXPIRE", since: "1.0.0", arity: .atLeast(3), flags: [.write, .fast],
-        keys: [.one(at: 1, [.readWrite, .update])], complexity: "O(1)",
+        keys: [.one(at: 1, [.readWrite, .update])],
+        arguments: "key seconds:integer [condition=<NX|XX|GT|LT>]",
+        complexity: "O(1)",
         summary: "Set a key's time to live in seconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try expire(request, unit: 1000, base: keyspace.now, name: "expire", &keyspace, &reply)
@@ -72,7 +74,9 @@ extension Command {
 
     static let pexpire = Command(
         "PEXPIRE", since: "2.6.0", arity: .atLeast(3), flags: [.write, .fast],
-        keys: [.one(at: 1, [.readWrite, .update])], complexity: "O(1)",
+        keys: [.one(at: 1, [.readWrite, .update])],
+        arguments: "key milliseconds:integer [condition=<NX|XX|GT|LT>]",
+        complexity: "O(1)",
         summary: "Set a key's time to live in milliseconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try expire(request, unit: 1, base: keyspace.now, name: "pexpire", &keyspace, &reply)
@@ -80,7 +84,9 @@ extension Command {
 
     static let expireat = Command(
         "EXPIREAT", since: "1.2.0", arity: .atLeast(3), flags: [.write, .fast],
-        keys: [.one(at: 1, [.readWrite, .update])], complexity: "O(1)",
+        keys: [.one(at: 1, [.readWrite, .update])],
+        arguments: "key unix-time-seconds:unix-time [condition=<NX|XX|GT|LT>]",
+        complexity: "O(1)",
         summary: "Set the expiration for a key as a UNIX timestamp",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try expire(request, unit: 1000, base: 0, name: "expireat", &keyspace, &reply)
@@ -88,7 +94,9 @@ extension Command {
 
     static let pexpireat = Command(
         "PEXPIREAT", since: "2.6.0", arity: .atLeast(3), flags: [.write, .fast],
-        keys: [.one(at: 1, [.readWrite, .update])], complexity: "O(1)",
+        keys: [.one(at: 1, [.readWrite, .update])],
+        arguments: "key unix-time-milliseconds:unix-time [condition=<NX|XX|GT|LT>]",
+        complexity: "O(1)",
         summary: "Set the expiration for a key as a UNIX timestamp specified in milliseconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try expire(request, unit: 1, base: 0, name: "pexpireat", &keyspace, &reply)
@@ -131,7 +139,9 @@ extension Command {
 
     static let persist = Command(
         "PERSIST", since: "2.2.0", arity: .exactly(2), flags: [.write, .fast],
-        keys: [.one(at: 1, [.readWrite, .update])], complexity: "O(1)",
+        keys: [.one(at: 1, [.readWrite, .update])],
+        arguments: "key",
+        complexity: "O(1)",
         summary: "Remove the expiration from a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let key = request.firstKey
@@ -146,6 +156,7 @@ extension Command {
 extension Command {
     static let ttl = Command(
         "TTL", since: "1.0.0", arity: .exactly(2), flags: [.readonly, .fast], keys: [.one(at: 1, [.readOnly, .access])],
+        tips: ["nondeterministic_output"], arguments: "key",
         complexity: "O(1)", summary: "Get the time to live for a key in seconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
             tell(request, from: keyspace.now, unit: 1000, &keyspace, &reply)
@@ -153,7 +164,9 @@ extension Command {
 
     static let pttl = Command(
         "PTTL", since: "2.6.0", arity: .exactly(2), flags: [.readonly, .fast],
-        keys: [.one(at: 1, [.readOnly, .access])], complexity: "O(1)",
+        keys: [.one(at: 1, [.readOnly, .access])],
+        tips: ["nondeterministic_output"], arguments: "key",
+        complexity: "O(1)",
         summary: "Get the time to live for a key in milliseconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
             tell(request, from: keyspace.now, unit: 1, &keyspace, &reply)
@@ -161,7 +174,9 @@ extension Command {
 
     static let expiretime = Command(
         "EXPIRETIME", since: "7.0.0", arity: .exactly(2), flags: [.readonly, .fast],
-        keys: [.one(at: 1, [.readOnly, .access])], complexity: "O(1)",
+        keys: [.one(at: 1, [.readOnly, .access])],
+        arguments: "key",
+        complexity: "O(1)",
         summary: "Get the expiration Unix timestamp for a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             tell(request, from: 0, unit: 1000, &keyspace, &reply)
@@ -169,7 +184,9 @@ extension Command {
 
     static let pexpiretime = Command(
         "PEXPIRETIME", since: "7.0.0", arity: .exactly(2), flags: [.readonly, .fast],
-        keys: [.one(at: 1, [.readOnly, .access])], complexity: "O(1)",
+        keys: [.one(at: 1, [.readOnly, .access])],
+        arguments: "key",
+        complexity: "O(1)",
         summary: "Get the expiration Unix timestamp for a key in milliseconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
             tell(request, from: 0, unit: 1, &keyspace, &reply)

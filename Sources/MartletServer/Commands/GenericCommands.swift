@@ -17,6 +17,7 @@ extension Command {
     static let del = Command(
         "DEL", since: "1.0.0", arity: .atLeast(2), flags: [.write],
         keys: [.all(from: 1, [.remove, .delete])],
+        tips: ["request_policy:multi_shard", "response_policy:agg_sum"], arguments: "key...",
         complexity: """
             O(N) where N is the number of keys that will be removed. When a key to remove holds a value other than a \
             string, the individual complexity for this key is O(M) where M is the number of elements in the list, set, \
@@ -28,6 +29,7 @@ extension Command {
     static let unlink = Command(
         "UNLINK", since: "4.0.0", arity: .atLeast(2), flags: [.write, .fast],
         keys: [.all(from: 1, [.remove, .delete])],
+        tips: ["request_policy:multi_shard", "response_policy:agg_sum"], arguments: "key...",
         complexity: """
             O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in \
             order to reclaim memory, where N is the number of allocations the deleted objects where composed of.
@@ -45,6 +47,7 @@ extension Command {
 
     static let exists = Command(
         "EXISTS", since: "1.0.0", arity: .atLeast(2), flags: [.readonly, .fast], keys: [.all(from: 1, [.readOnly])],
+        tips: ["request_policy:multi_shard", "response_policy:agg_sum"], arguments: "key...",
         complexity: "O(N) where N is the number of keys to check.", summary: "Determine if a key exists",
         run: .data { request, keyspace, reply throws(ReplyError) in
             var found = 0
@@ -55,6 +58,7 @@ extension Command {
 
     static let touch = Command(
         "TOUCH", since: "3.2.1", arity: .atLeast(2), flags: [.readonly, .fast], keys: [.all(from: 1, [.readOnly])],
+        tips: ["request_policy:multi_shard", "response_policy:agg_sum"], arguments: "key...",
         complexity: "O(N) where N is the number of keys that will be touched.",
         summary: "Alters the last access time of a key(s). Returns the number of existing keys specified.",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -67,13 +71,16 @@ extension Command {
 
     static let type = Command(
         "TYPE", since: "1.0.0", arity: .exactly(2), flags: [.readonly, .fast], keys: [.one(at: 1, [.readOnly])],
+        arguments: "key",
         complexity: "O(1)", summary: "Determine the type stored at key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             reply.simple(keyspace.lookupReadUntouched(request.firstKey)?.type.name ?? "none")
         })
 
     static let randomkey = Command(
-        "RANDOMKEY", since: "1.0.0", arity: .exactly(1), flags: [.readonly], complexity: "O(1)",
+        "RANDOMKEY", since: "1.0.0", arity: .exactly(1), flags: [.readonly],
+        tips: ["request_policy:all_shards", "nondeterministic_output"],
+        complexity: "O(1)",
         summary: "Return a random key from the keyspace",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard let entry = keyspace.randomLivingEntry() else { return reply.null() }
@@ -108,6 +115,7 @@ extension Command {
     static let rename = Command(
         "RENAME", since: "1.0.0", arity: .exactly(3), flags: [.write],
         keys: [.one(at: 1, [.readWrite, .access, .delete]), .one(at: 2, [.overwrite, .update])],
+        arguments: "key newkey:key#1",
         complexity: "O(1)", summary: "Rename a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             _ = try rename(request, &keyspace, replacing: true)
@@ -117,6 +125,7 @@ extension Command {
     static let renamenx = Command(
         "RENAMENX", since: "1.0.0", arity: .exactly(3), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .delete]), .one(at: 2, [.overwrite, .insert])],
+        arguments: "key newkey:key#1",
         complexity: "O(1)", summary: "Rename a key, only if the new key does not exist",
         run: .data { request, keyspace, reply throws(ReplyError) in
             reply.integer(try rename(request, &keyspace, replacing: false) ? 1 : 0)
@@ -137,7 +146,9 @@ extension Command {
 
     static let move = Command(
         "MOVE", since: "1.0.0", arity: .exactly(3), flags: [.write, .fast],
-        keys: [.one(at: 1, [.readWrite, .access, .update])], complexity: "O(1)",
+        keys: [.one(at: 1, [.readWrite, .access, .update])],
+        arguments: "key db:integer",
+        complexity: "O(1)",
         summary: "Move a key to another database",
         run: .data { request, keyspace, reply throws(ReplyError) in
             if keyspace.isClustered { throw .text("ERR MOVE is not allowed in cluster mode") }
@@ -154,6 +165,7 @@ extension Command {
     static let copy = Command(
         "COPY", since: "6.2.0", arity: .atLeast(3), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 1, [.readOnly, .access]), .one(at: 2, [.overwrite, .update])],
+        arguments: "source:key destination:key#1 [DB destination-db:integer] [REPLACE]",
         complexity: """
             O(N) worst case for collections, where N is the number of nested items. O(1) for string values.
             """,

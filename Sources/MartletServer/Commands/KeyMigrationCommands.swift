@@ -54,6 +54,11 @@ extension Command {
                 find: .range(last: -1, step: 1, limit: 0)),
         ],
         categories: ["keyspace", "dangerous"],
+        tips: ["nondeterministic_output"],
+        arguments: """
+            host port:integer key_or_empty_string=<key|empty_string=''> destination-db:integer timeout:integer \
+            [COPY] [REPLACE] [authentication=<[AUTH password]|[AUTH2 {username password}]>] [KEYS key#1]...
+            """,
         complexity:
             "This command actually executes a DUMP+DEL in the source instance, and a RESTORE in the target instance. See the pages of these commands for time complexity. Also an O(N) data transfer between the two instances is performed.",
         summary: "Atomically transfer a key from a Redis instance to another one.",

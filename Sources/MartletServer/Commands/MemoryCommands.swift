@@ -19,6 +19,7 @@ extension Command {
 
     private static let memoryUsage = Command(
         "USAGE", since: "4.0.0", arity: .atLeast(3), flags: [.readonly], keys: [.one(at: 2, [.readOnly])],
+        arguments: "key [SAMPLES count:integer]",
         complexity: "O(N) where N is the number of samples.", summary: "Estimate the memory usage of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             var index = 3
@@ -33,7 +34,9 @@ extension Command {
         })
 
     private static let memoryPurge = Command(
-        "PURGE", since: "4.0.0", arity: .exactly(2), complexity: "Depends on how much memory is allocated, could be slow",
+        "PURGE", since: "4.0.0", arity: .exactly(2),
+        tips: ["request_policy:all_shards", "response_policy:all_succeeded"],
+        complexity: "Depends on how much memory is allocated, could be slow",
         summary: "Ask the allocator to release memory",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard Memory.purge() else { throw .text("ERR Error purging dirty pages") }
@@ -42,17 +45,22 @@ extension Command {
 
     private static let memoryMallocStats = Command(
         "MALLOC-STATS", since: "4.0.0", arity: .exactly(2),
+        tips: ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
         complexity: "Depends on how much memory is allocated, could be slow", summary: "Show allocator internal stats",
         run: .data { request, keyspace, reply throws(ReplyError) in reply.verbatim(Memory.report()) })
 
     private static let memoryStats = Command(
-        "STATS", since: "4.0.0", arity: .exactly(2), complexity: "O(1)", summary: "Show memory usage details",
+        "STATS", since: "4.0.0", arity: .exactly(2),
+        tips: ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
+        complexity: "O(1)", summary: "Show memory usage details",
         run: .node { request, node, client throws(ReplyError) in
             MemoryFigures(node).write(to: &client.pointee.reply, node)
         })
 
     private static let memoryDoctor = Command(
-        "DOCTOR", since: "4.0.0", arity: .exactly(2), complexity: "O(1)", summary: "Outputs memory problems report",
+        "DOCTOR", since: "4.0.0", arity: .exactly(2),
+        tips: ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
+        complexity: "O(1)", summary: "Outputs memory problems report",
         run: .node { request, node, client throws(ReplyError) in
             client.pointee.reply.verbatim(MemoryFigures(node).diagnosis)
         })

@@ -9,7 +9,9 @@ extension CommandFamily {
 
 extension Command {
     static let time = Command(
-        "TIME", since: "2.6.0", arity: .exactly(1), flags: [.loading, .stale, .fast], complexity: "O(1)",
+        "TIME", since: "2.6.0", arity: .exactly(1), flags: [.loading, .stale, .fast],
+        tips: ["nondeterministic_output"],
+        complexity: "O(1)",
         summary: "Return the current server time",
         run: .node { request, node, client throws(ReplyError) in
             client.pointee.reply.array(2)
@@ -18,7 +20,9 @@ extension Command {
         })
 
     static let lolwut = Command(
-        "LOLWUT", since: "5.0.0", arity: .atLeast(1), flags: [.readonly, .fast], categories: ["read"], complexity: "",
+        "LOLWUT", since: "5.0.0", arity: .atLeast(1), flags: [.readonly, .fast], categories: ["read"],
+        arguments: "[VERSION version:integer]",
+        complexity: "",
         summary: "Display some computer art and the Redis version",
         run: .data { request, keyspace, reply throws(ReplyError) in
             if request.count >= 3, request.matches(1, "VERSION") { _ = try request.integer(at: 2) }

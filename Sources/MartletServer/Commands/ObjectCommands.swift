@@ -16,6 +16,7 @@ extension Command {
 
     private static let objectEncoding = Command(
         "ENCODING", since: "2.2.3", arity: .exactly(3), flags: [.readonly], keys: [.one(at: 2, [.readOnly])],
+        tips: ["nondeterministic_output"], arguments: "key",
         complexity: "O(1)", summary: "Inspect the internal encoding of a Redis object",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard let entry = keyspace.entry(request) else { return reply.null() }
@@ -24,6 +25,7 @@ extension Command {
 
     private static let objectIdletime = Command(
         "IDLETIME", since: "2.2.3", arity: .exactly(3), flags: [.readonly], keys: [.one(at: 2, [.readOnly])],
+        tips: ["nondeterministic_output"], arguments: "key",
         complexity: "O(1)", summary: "Get the time since a Redis object was last accessed",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard let entry = keyspace.entry(request) else { return reply.null() }
@@ -33,6 +35,7 @@ extension Command {
     /// Accesses are not counted: there is no eviction policy yet that would go by them.
     private static let objectFreq = Command(
         "FREQ", since: "4.0.0", arity: .exactly(3), flags: [.readonly], keys: [.one(at: 2, [.readOnly])],
+        tips: ["nondeterministic_output"], arguments: "key",
         complexity: "O(1)", summary: "Get the logarithmic access frequency counter of a Redis object",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard keyspace.entry(request) != nil else { return reply.null() }
@@ -46,6 +49,7 @@ extension Command {
     /// Redis shares the objects of small numbers and tells the largest count for them; clients see the difference.
     private static let objectRefcount = Command(
         "REFCOUNT", since: "2.2.3", arity: .exactly(3), flags: [.readonly], keys: [.one(at: 2, [.readOnly])],
+        tips: ["nondeterministic_output"], arguments: "key",
         complexity: "O(1)", summary: "Get the number of references to the value of the key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard let entry = keyspace.entry(request) else { return reply.null() }

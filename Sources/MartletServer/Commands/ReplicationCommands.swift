@@ -10,6 +10,7 @@ extension CommandFamily {
 extension Command {
     static let psync = Command(
         "PSYNC", since: "2.8.0", arity: .atLeast(3), flags: [.admin, .noScript, .noAsyncLoading, .noMulti],
+        arguments: "replicationid offset:integer",
         complexity: "O(1), when a partial resynchronization is possible.",
         summary: "Goes on with the replication stream from an offset, or begins with everything.",
         run: .node { request, node, client throws(ReplyError) in try node.synchronizeReplica(request, client) })
@@ -26,11 +27,13 @@ extension Command {
 
     static let replicaof = Command(
         "REPLICAOF", since: "5.0.0", arity: .exactly(3), flags: [.admin, .noScript, .stale, .noAsyncLoading],
+        arguments: "args=<host-port={host port:integer}|no-one={NO! ONE}>",
         complexity: "O(1)", summary: "Follows another server, or with NO ONE stops following.",
         run: .node { request, node, client throws(ReplyError) in try node.replicaOf(request, client) })
 
     static let slaveof = Command(
         "SLAVEOF", since: "1.0.0", arity: .exactly(3), flags: [.admin, .noScript, .stale, .noAsyncLoading],
+        arguments: "args=<host-port={host port:integer}|no-one={NO! ONE}>",
         complexity: "O(1)", summary: "Follows another server, or with NO ONE stops following.",
         run: .node { request, node, client throws(ReplyError) in try node.replicaOf(request, client) })
 
@@ -40,7 +43,9 @@ extension Command {
         run: .node { _, node, client throws(ReplyError) in node.writeRole(to: &client.pointee.reply) })
 
     static let wait = Command(
-        "WAIT", since: "3.0.0", arity: .exactly(3), flags: [.noScript], categories: ["blocking", "connection"],
+        "WAIT", since: "3.0.0", arity: .exactly(3), flags: [.noScript], categories: ["connection", "-keyspace"],
+        tips: ["request_policy:all_shards", "response_policy:agg_min"],
+        arguments: "numreplicas:integer timeout:integer",
         complexity: "O(1)", summary: "Waits until replicas have acknowledged this client's writes.",
         run: .node { request, node, client throws(ReplyError) in
             guard !node.isFollowing else {

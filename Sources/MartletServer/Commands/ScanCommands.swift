@@ -16,6 +16,7 @@ extension CommandFamily {
 extension Command {
     static let keys = Command(
         "KEYS", since: "1.0.0", arity: .exactly(2), flags: [.readonly], categories: ["dangerous"],
+        tips: ["request_policy:all_shards", "nondeterministic_output_order"], arguments: "pattern:pattern",
         complexity: """
             O(N) with N being the number of keys in the database, under the assumption that the key names in the \
             database and the given pattern have limited length.
@@ -44,6 +45,8 @@ extension Command {
 
     static let scan = Command(
         "SCAN", since: "2.8.0", arity: .atLeast(2), flags: [.readonly],
+        tips: ["nondeterministic_output", "request_policy:special"],
+        arguments: "cursor:integer [MATCH pattern:pattern] [COUNT count:integer] [TYPE type]",
         complexity: """
             O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to \
             return back to 0. N is the number of elements inside the collection.

@@ -11,14 +11,16 @@ extension CommandFamily {
 extension Command {
     static let lastSave = Command(
         "LASTSAVE", since: "1.0.0", arity: .exactly(1), flags: [.loading, .stale, .fast],
-        categories: ["admin", "dangerous"], tips: ["nondeterministic_output"], complexity: "O(1)",
+        categories: ["admin", "dangerous"],
+        tips: ["nondeterministic_output"],
+        complexity: "O(1)",
         summary: "Returns when the data were last saved, or the server was started.",
         run: .node { _, node, client throws(ReplyError) in client.pointee.reply.integer(node.startTime.unixSeconds) })
 
     static let shutdown = Command(
         "SHUTDOWN", since: "1.0.0", arity: .atLeast(1),
         flags: [.admin, .noScript, .loading, .stale, .noMulti, .allowBusy],
-        arguments: "[nosave_save=<NOSAVE|SAVE>] [NOW] [FORCE] [ABORT]",
+        arguments: "[<NOSAVE|SAVE>] [NOW] [FORCE] [ABORT]",
         complexity: "O(N) when saving, where N is the total number of keys in all databases; otherwise O(1)",
         summary: "Ends the server.",
         run: .node { request, node, client throws(ReplyError) in
@@ -81,7 +83,8 @@ extension Command {
         })
 
     private static let aclGetUser = Command(
-        "GETUSER", since: "6.0.0", arity: .exactly(3), flags: admin, arguments: "username",
+        "GETUSER", since: "6.0.0", arity: .exactly(3), flags: admin,
+        arguments: "username",
         complexity: "O(N) with N the rules of the user", summary: "Returns the rules of a user.",
         run: .node { request, node, client throws(ReplyError) in
             guard request[2].elementsEqual(StaticString("default").bytes) else { return client.pointee.reply.null() }
@@ -103,7 +106,8 @@ extension Command {
         })
 
     private static let aclCategories = Command(
-        "CAT", since: "6.0.0", arity: .atLeast(2), flags: [.noScript, .loading, .stale], arguments: "[categoryname]",
+        "CAT", since: "6.0.0", arity: .atLeast(2), flags: [.noScript, .loading, .stale],
+        arguments: "[categoryname]",
         complexity: "O(1) since the categories and commands are a fixed set.",
         summary: "Lists the categories of commands, or the commands of a category.",
         run: .node { request, node, client throws(ReplyError) in

@@ -23,6 +23,7 @@ extension CommandFamily {
 extension Command {
     static let get = Command(
         "GET", since: "1.0.0", arity: .exactly(2), flags: [.readonly, .fast], keys: [.one(at: 1, [.readOnly, .access])],
+        arguments: "key",
         complexity: "O(1)", summary: "Get the value of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard let entry = keyspace.lookupRead(request.firstKey) else { return reply.null() }
@@ -37,6 +38,10 @@ extension Command {
                 at: 1, [.readWrite, .access, .update, .variableFlags],
                 notes: "RW and ACCESS due to the optional `GET` argument")
         ],
+        arguments: """
+            key value [condition=<NX|XX>] [GET] [expiration=<EX seconds:integer|PX milliseconds:integer|EXAT \
+            unix-time-seconds:unix-time|PXAT unix-time-milliseconds:unix-time|KEEPTTL>]
+            """,
         complexity: "O(1)", summary: "Set the string value of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             if request.count > 3 { return try setWithOptions(request, &keyspace, &reply) }
@@ -77,6 +82,7 @@ extension Command {
     static let setnx = Command(
         "SETNX", since: "1.0.0", arity: .exactly(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.overwrite, .insert])],
+        arguments: "key value",
         complexity: "O(1)", summary: "Set the value of a key, only if the key does not exist",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let key = request.firstKey
@@ -88,6 +94,7 @@ extension Command {
     static let setex = Command(
         "SETEX", since: "2.0.0", arity: .exactly(4), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 1, [.overwrite, .update])],
+        arguments: "key seconds:integer value",
         complexity: "O(1)", summary: "Set the value and expiration of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try setWithExpiry(request, .seconds, command: "setex", &keyspace, &reply)
@@ -96,6 +103,7 @@ extension Command {
     static let psetex = Command(
         "PSETEX", since: "2.6.0", arity: .exactly(4), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 1, [.overwrite, .update])],
+        arguments: "key milliseconds:integer value",
         complexity: "O(1)", summary: "Set the value and expiration in milliseconds of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try setWithExpiry(request, .milliseconds, command: "psetex", &keyspace, &reply)
@@ -123,6 +131,10 @@ extension Command {
     static let getex = Command(
         "GETEX", since: "6.2.0", arity: .atLeast(2), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .update], notes: "RW and UPDATE because it changes the TTL")],
+        arguments: """
+            key [expiration=<EX seconds:integer|PX milliseconds:integer|EXAT unix-time-seconds:unix-time|PXAT \
+            unix-time-milliseconds:unix-time|PERSIST>]
+            """,
         complexity: "O(1)", summary: "Get the value of a key and optionally set its expiration",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let options = try ValueOptions(request, from: 2, of: .get)
@@ -149,6 +161,7 @@ extension Command {
     static let getdel = Command(
         "GETDEL", since: "6.2.0", arity: .exactly(2), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .delete])],
+        arguments: "key",
         complexity: "O(1)", summary: "Get the value of a key and delete the key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let key = request.firstKey
@@ -161,6 +174,7 @@ extension Command {
     static let getset = Command(
         "GETSET", since: "1.0.0", arity: .exactly(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .update])],
+        arguments: "key value",
         complexity: "O(1)", summary: "Set the string value of a key and return its old value",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let key = request.firstKey
@@ -182,6 +196,7 @@ extension Command {
     static let mget = Command(
         "MGET", since: "1.0.0", arity: .atLeast(2), flags: [.readonly, .fast],
         keys: [.all(from: 1, [.readOnly, .access])],
+        tips: ["request_policy:multi_shard"], arguments: "key...",
         complexity: "O(N) where N is the number of keys to retrieve.", summary: "Get the values of all the given keys",
         run: .data { request, keyspace, reply throws(ReplyError) in
             reply.array(request.count - 1)
@@ -197,6 +212,7 @@ extension Command {
     static let mset = Command(
         "MSET", since: "1.0.1", arity: .atLeast(3), flags: [.write, .denyOutOfMemory],
         keys: [.all(from: 1, step: 2, [.overwrite, .update])],
+        tips: ["request_policy:multi_shard", "response_policy:all_succeeded"], arguments: "{key value}...",
         complexity: "O(N) where N is the number of keys to set.", summary: "Set multiple keys to multiple values",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard request.count % 2 == 1 else { throw .wrongArgumentCount("mset") }
@@ -207,6 +223,7 @@ extension Command {
     static let msetnx = Command(
         "MSETNX", since: "1.0.1", arity: .atLeast(3), flags: [.write, .denyOutOfMemory],
         keys: [.all(from: 1, step: 2, [.overwrite, .insert])],
+        tips: ["request_policy:multi_shard", "response_policy:agg_min"], arguments: "{key value}...",
         complexity: "O(N) where N is the number of keys to set.",
         summary: "Set multiple keys to multiple values, only if none of the keys exist",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -231,6 +248,7 @@ extension Command {
     static let incr = Command(
         "INCR", since: "1.0.0", arity: .exactly(2), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .update])],
+        arguments: "key",
         complexity: "O(1)", summary: "Increment the integer value of a key by one",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try increment(request.firstKey, by: 1, &keyspace, &reply)
@@ -239,6 +257,7 @@ extension Command {
     static let decr = Command(
         "DECR", since: "1.0.0", arity: .exactly(2), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .update])],
+        arguments: "key",
         complexity: "O(1)", summary: "Decrement the integer value of a key by one",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try increment(request.firstKey, by: -1, &keyspace, &reply)
@@ -247,6 +266,7 @@ extension Command {
     static let incrby = Command(
         "INCRBY", since: "1.0.0", arity: .exactly(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .update])],
+        arguments: "key increment:integer",
         complexity: "O(1)", summary: "Increment the integer value of a key by the given amount",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try increment(request.firstKey, by: request.integer(at: 2), &keyspace, &reply)
@@ -255,6 +275,7 @@ extension Command {
     static let decrby = Command(
         "DECRBY", since: "1.0.0", arity: .exactly(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .update])],
+        arguments: "key decrement:integer",
         complexity: "O(1)", summary: "Decrement the integer value of a key by the given number",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let decrement = try request.integer(at: 2)
@@ -292,6 +313,7 @@ extension Command {
     static let incrbyfloat = Command(
         "INCRBYFLOAT", since: "2.6.0", arity: .exactly(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .update])],
+        arguments: "key increment:double",
         complexity: "O(1)", summary: "Increment the float value of a key by the given amount",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let key = request.firstKey
@@ -320,6 +342,7 @@ extension Command {
     static let append = Command(
         "APPEND", since: "2.0.0", arity: .exactly(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .insert])],
+        arguments: "key value",
         complexity: """
             O(1). The amortized time complexity is O(1) assuming the appended value is small and the already present \
             value is of any size, since the dynamic string library used by Redis will double the free space available \
@@ -346,6 +369,7 @@ extension Command {
 
     static let strlen = Command(
         "STRLEN", since: "2.2.0", arity: .exactly(2), flags: [.readonly, .fast], keys: [.one(at: 1, .readOnly)],
+        arguments: "key",
         complexity: "O(1)", summary: "Get the length of the value stored in a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             reply.integer(try keyspace.readString(request.firstKey)?.stringCount ?? 0)
@@ -359,11 +383,13 @@ extension Command {
 
     static let getrange = Command(
         "GETRANGE", since: "2.4.0", arity: .exactly(4), flags: [.readonly], keys: [.one(at: 1, [.readOnly, .access])],
+        arguments: "key start:integer end:integer",
         complexity: rangeComplexity, summary: "Get a substring of the string stored at a key",
         run: .data(replyRange))
 
     static let substr = Command(
         "SUBSTR", since: "1.0.0", arity: .exactly(4), flags: [.readonly], keys: [.one(at: 1, [.readOnly, .access])],
+        arguments: "key start:integer end:integer",
         complexity: rangeComplexity, summary: "Get a substring of the string stored at a key",
         run: .data(replyRange))
 
@@ -386,6 +412,7 @@ extension Command {
     static let setrange = Command(
         "SETRANGE", since: "2.2.0", arity: .exactly(4), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 1, [.readWrite, .update])],
+        arguments: "key offset:integer value",
         complexity: """
             O(1), not counting the time taken to copy the new string in place. Usually, this string is very small so \
             the amortized complexity is O(1). Otherwise, complexity is O(M) with M being the length of the value \
@@ -416,6 +443,7 @@ extension Command {
     static let lcs = Command(
         "LCS", since: "7.0.0", arity: .atLeast(3), flags: [.readonly],
         keys: [KeySpec([.readOnly, .access], begin: .index(1), find: .range(last: 1, step: 1, limit: 0))],
+        arguments: "key1:key key2:key [LEN] [IDX] [MINMATCHLEN len:integer] [WITHMATCHLEN]",
         complexity: "O(N*M) where N and M are the lengths of s1 and s2, respectively",
         summary: "Find longest common substring",
         run: .data { request, keyspace, reply throws(ReplyError) in

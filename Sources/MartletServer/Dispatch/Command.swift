@@ -74,7 +74,7 @@ package struct Command: Sendable {
     package let arity: Arity
     package let flags: CommandFlags
     package let keys: [KeySpec]
-    /// Beyond those that group and flags imply.
+    /// Beyond those that group and flags imply; with a `-`, not although they imply it.
     package let categories: [StaticString]
     /// Hints for clients and proxies, as COMMAND INFO tells them.
     package let tips: [StaticString]

@@ -5,10 +5,10 @@
 //     key_value={key value}...          LIMIT {offset:integer count:integer}
 //
 // A word in lower case is an argument, with its type behind a colon (a string if nothing is said, a key if it is called
-// key). A word in upper case is a token: alone, or before the argument that it introduces. `<a|b>` is a choice, `{a b}`
-// a block; both may have a name and a `=` before them. `[…]` is optional, `…` written as three dots means several, and
-// `+` instead means several with the token each time. `#1` behind a key's type names another key specification than
-// the first.
+// key). A word in upper case is a token: before the argument that it introduces, or alone; then it ends in `!` if an
+// argument follows that is none of its own. '' is the empty token. `<a|b>` is a choice, `{a b}` a block. `name=` before
+// any of these names it. `[…]` is optional, three dots mean several, and `+` means several with the
+// token each time. `#1` behind a key's type names another key specification than the first.
 
 struct CommandArgument: Equatable, Sendable {
     var name = ""
@@ -75,6 +75,10 @@ struct CommandArgument: Equatable, Sendable {
 
         mutating func required() -> CommandArgument {
             if rest.first == "<" || rest.first == "{" { return group(CommandArgument()) }
+            if rest.starts(with: "''") {
+                rest.removeFirst(2)
+                return CommandArgument(type: "pure-token", token: "")
+            }
             let first = word()
             if take("=") {
                 var named = required()
@@ -82,7 +86,8 @@ struct CommandArgument: Equatable, Sendable {
                 return named
             }
             guard Self.isToken(first) else { return typed(first) }
-            // A token introduces what follows directly, unless that is another token or the end.
+            if take("!") { return CommandArgument(name: first.lowercased(), type: "pure-token", token: first) }
+            // A token introduces what follows, unless that is another token or the end.
             let mark = rest
             skipBlanks()
             var argument: CommandArgument
@@ -126,13 +131,22 @@ struct CommandArgument: Equatable, Sendable {
 
         mutating func typed(_ name: String) -> CommandArgument {
             var argument = CommandArgument(name: name, type: name == "key" ? "key" : "string")
-            if take(":") { argument.type = word() }
+            while take(":") {
+                let word = word()
+                if Self.types.contains(word) {
+                    argument.type = word
+                } else {
+                    argument.name += ":" + word
+                }
+            }
             if argument.type == "key" { argument.keySpecIndex = take("#") ? Int(word()) ?? 0 : 0 }
             return argument
         }
 
+        private static let types: Set<String> = ["string", "integer", "double", "key", "pattern", "unix-time"]
+
         mutating func word() -> String {
-            let word = rest.prefix { !" []<>{}|=:#+.".contains($0) }
+            let word = rest.prefix { !" []<>{}|=:#+.!'".contains($0) }
             precondition(!word.isEmpty, "arguments of a command: word missing before '\(String(rest))'")
             rest = rest[word.endIndex...]
             return String(word)

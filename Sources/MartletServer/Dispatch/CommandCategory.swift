@@ -5,7 +5,7 @@ enum CommandCategory: String, CaseIterable {
 }
 
 extension Command {
-    /// What group and flags imply, and what is named beside. (setImplicitACLCategories)
+    /// What group and flags imply, less those named with a `-`, and those that are named. (setImplicitACLCategories)
     var allCategories: [CommandCategory] {
         var found: Set<CommandCategory> = []
         if flags.contains(.write) { found.insert(.write) }
@@ -16,11 +16,12 @@ extension Command {
         found.insert(flags.contains(.fast) ? .fast : .slow)
         // Containers do nothing by themselves.
         if case .container = handler {} else if let category = group.category { found.insert(category) }
-        for name in categories {
-            guard let category = CommandCategory(rawValue: name.description) else {
+        for name in categories.map(\.description) {
+            let isRemoved = name.hasPrefix("-")
+            guard let category = CommandCategory(rawValue: isRemoved ? String(name.dropFirst()) : name) else {
                 preconditionFailure("no category \(name)")
             }
-            found.insert(category)
+            if isRemoved { found.remove(category) } else { found.insert(category) }
         }
         return CommandCategory.allCases.filter(found.contains)
     }

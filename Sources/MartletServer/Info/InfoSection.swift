@@ -15,7 +15,8 @@ extension Command {
     static let info = Command(
         "INFO", since: "1.0.0", arity: .atLeast(1), flags: [.loading, .stale], categories: ["dangerous"],
         tips: ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
-        arguments: "[section...]", complexity: "O(1)", summary: "Returns facts and counters of the server.",
+        arguments: "[section]...",
+        complexity: "O(1)", summary: "Returns facts and counters of the server.",
         run: .node { request, node, client throws(ReplyError) in
             let names = (1..<request.count).map { String(bytes: request[$0]).lowercased() }
             client.pointee.reply.verbatim(node.info(sections: names))

@@ -77,7 +77,9 @@ extension Command {
 
     static let watch = Command(
         "WATCH", since: "2.2.0", arity: .atLeast(2), flags: [.noScript, .loading, .stale, .fast, .allowBusy],
-        keys: [.all(from: 1, [.readOnly])], complexity: "O(1) for every key.",
+        keys: [.all(from: 1, [.readOnly])],
+        arguments: "key...",
+        complexity: "O(1) for every key.",
         summary: "Watch the given keys to determine execution of the MULTI/EXEC block",
         run: .node { request, node, client throws(ReplyError) in
             if client.pointee.isInTransaction { throw .text("ERR WATCH inside MULTI is not allowed") }
