@@ -90,7 +90,9 @@ let package = Package(
         tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
         tests("MartletReplicationTests", of: ["MartletReplication", "MartletRESP", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
-        tests("MartletServerTests", of: ["MartletServer", "MartletBase", "MartletRESP", "MartletKeyspace"]),
+        tests(
+            "MartletServerTests",
+            of: ["MartletServer", "MartletBase", "MartletRESP", "MartletKeyspace", "MartletCluster"]),
         tests("MartletReactorTests", of: ["MartletReactor", "MartletSystem", "MartletCluster", "MartletBase"]),
         tests("MartletClusterTests", of: ["MartletCluster", "MartletBase"]),
     ]

@@ -1,0 +1,118 @@
+import MartletBase
+import MartletCluster
+import MartletKeyspace
+import MartletRESP
+import Testing
+
+@testable import MartletServer
+
+@Suite struct TransactionTests {
+    /// Several lines at once, as a pipelining client sends them.
+    private func run(_ node: NodeHarness, _ lines: String..., as client: ClientPointer? = nil) -> String {
+        lines.map { node($0, as: client) }.joined()
+    }
+
+    private func otherClient(_ node: NodeHarness) -> ClientPointer {
+        node.node.addClient(address: "127.0.0.1:50001", localAddress: "127.0.0.1:6379", fd: 9)
+    }
+
+    @Test("Commands between MULTI and EXEC are queued and answered together")
+    func queueAndRun() {
+        let node = NodeHarness()
+        #expect(run(node, "MULTI", "SET a 1", "INCR a", "GET a") == "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n")
+        #expect(node("EXEC") == "*3\r\n+OK\r\n:2\r\n$1\r\n2\r\n")
+        #expect(node("GET a") == .bulk("2"))
+    }
+
+    @Test("A command that fails while running does not stop the others")
+    func errorWhileRunning() {
+        let node = NodeHarness()
+        _ = run(node, "SET a text", "MULTI", "INCR a", "SET b 1")
+        #expect(node("EXEC") == "*2\r\n-ERR value is not an integer or out of range\r\n+OK\r\n")
+    }
+
+    @Test("A command that cannot be queued makes EXEC refuse", arguments: ["NOSUCH", "GET", "GET a b"])
+    func errorWhileQueueing(_ line: String) {
+        let node = NodeHarness()
+        _ = run(node, "MULTI", "SET a 1", line)
+        #expect(node("EXEC") == "-EXECABORT Transaction discarded because of previous errors.\r\n")
+        #expect(node("GET a") == "$-1\r\n")
+        #expect(node("EXEC") == "-ERR EXEC without MULTI\r\n")
+    }
+
+    @Test("Misplaced words are told apart")
+    func misplaced() {
+        let node = NodeHarness()
+        #expect(node("EXEC") == "-ERR EXEC without MULTI\r\n")
+        #expect(node("DISCARD") == "-ERR DISCARD without MULTI\r\n")
+        _ = node("MULTI")
+        #expect(node("MULTI") == "-ERR MULTI calls can not be nested\r\n")
+        #expect(node("WATCH a") == "-ERR WATCH inside MULTI is not allowed\r\n")
+        #expect(node("DISCARD") == "+OK\r\n")
+        #expect(node("GET a") == "$-1\r\n")
+    }
+
+    @Test(
+        "A watched key that changed makes EXEC answer nil",
+        arguments: ["SET k 2", "DEL k", "APPEND k x", "EXPIRE k 100", "RENAME k other", "RENAME other k", "FLUSHALL", "SWAPDB 0 1"])
+    func watchedChange(_ change: String) {
+        let node = NodeHarness()
+        _ = run(node, "SET k 1", "SET other 2", "WATCH k")
+        _ = node(change, as: otherClient(node))
+        #expect(run(node, "MULTI", "SET done 1") == "+OK\r\n+QUEUED\r\n")
+        #expect(node("EXEC") == "*-1\r\n")
+        #expect(run(node, "MULTI", "PING", "EXEC") == "+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n")
+    }
+
+    @Test("What does not change a watched key does not matter", arguments: ["GET k", "SET z 1", "DEL nothing", "SELECT 1"])
+    func watchedNoChange(_ line: String) {
+        let node = NodeHarness()
+        _ = run(node, "SET k 1", "WATCH k")
+        _ = node(line, as: otherClient(node))
+        #expect(run(node, "MULTI", "PING", "EXEC") == "+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n")
+    }
+
+    @Test("A watched key that expires counts as changed; one that was over already does not")
+    func watchedExpiry() {
+        let node = NodeHarness()
+        _ = run(node, "SET k 1 PX 100", "WATCH k")
+        node.advance(milliseconds: 200)
+        #expect(run(node, "MULTI", "PING", "EXEC").hasSuffix("*-1\r\n"))
+        _ = run(node, "SET k 1 PX 100")
+        node.advance(milliseconds: 200)
+        _ = node("WATCH k")
+        #expect(run(node, "MULTI", "PING", "EXEC").hasSuffix("*1\r\n+PONG\r\n"))
+    }
+
+    @Test("UNWATCH, EXEC and the end of a client forget watches")
+    func forgetting() {
+        let node = NodeHarness()
+        _ = run(node, "WATCH k", "UNWATCH", "SET k 1")
+        #expect(run(node, "MULTI", "PING", "EXEC").hasSuffix("*1\r\n+PONG\r\n"))
+        _ = run(node, "WATCH k", "MULTI", "EXEC")
+        let watchedKeyCount = node.client.pointee.watchedKeyCount
+        #expect(watchedKeyCount == 0)
+        let other = otherClient(node)
+        _ = node("WATCH k", as: other)
+        node.node.remove(other)
+        let version = node.node.keyspace.watchVersion(WatchedKey(database: 0, key: Array("k".utf8)))
+        #expect(version == nil)
+    }
+
+    @Test("An EXEC that has to wait for an answer goes on when it comes")
+    func suspended() {
+        let node = NodeHarness(isClustered: true)
+        #expect(run(node, "MULTI", "CLUSTER MYID", "PING") == "+OK\r\n+QUEUED\r\n+QUEUED\r\n")
+        #expect(node("EXEC") == "*2\r\n")
+        let parked = node.client.pointee.parked
+        guard case .answer(let token) = parked else {
+            Issue.record("not parked for an answer")
+            return
+        }
+        node.node.clusterReplied(token, .bulk("id"))
+        let isParked = node.client.pointee.isParked
+        let answer = String(bytes: node.client.pointee.reply.bytes)
+        #expect(!isParked)
+        #expect(answer == "$2\r\nid\r\n+PONG\r\n")
+    }
+}
