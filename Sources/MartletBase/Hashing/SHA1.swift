@@ -43,7 +43,9 @@ package struct SHA1 {
         var padding: [UInt8] = [0x80]
         let zeros = (Self.blockBytes * 2 - 9 - block.count) % Self.blockBytes
         padding.append(contentsOf: repeatElement(0, count: zeros))
-        for shift in stride(from: 56, through: 0, by: -8) { padding.append(UInt8(truncatingIfNeeded: bits >> UInt64(shift))) }
+        for shift in stride(from: 56, through: 0, by: -8) {
+            padding.append(UInt8(truncatingIfNeeded: bits >> UInt64(shift)))
+        }
         update(padding)
         var digest: Digest = []
         for word in [state.0, state.1, state.2, state.3, state.4] {

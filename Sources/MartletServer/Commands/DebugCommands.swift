@@ -377,7 +377,9 @@ extension Request {
     /// Whether an argument is a number other than 0, as C's `atoi` reads it.
     fileprivate func isTrue(_ index: Int) -> Bool {
         var digits = self[index][...]
-        if let sign = digits.first, sign == UInt8(ascii: "-") || sign == UInt8(ascii: "+") { digits = digits.dropFirst() }
+        if let sign = digits.first, sign == UInt8(ascii: "-") || sign == UInt8(ascii: "+") {
+            digits = digits.dropFirst()
+        }
         return digits.prefix { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }.contains { $0 != UInt8(ascii: "0") }
     }
 }

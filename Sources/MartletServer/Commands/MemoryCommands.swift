@@ -179,7 +179,7 @@ private struct MemoryFigures {
         }
         find(
             resident, used, above: 1.4,
-            "High total RSS: the process takes more than 1.4 times the memory that is allocated. After a peak this is normal.")
+            "High total RSS: the process takes more than 1.4 times what is allocated. After a peak this is normal.")
         find(
             allocator.active, allocator.allocated, above: 1.1,
             "High allocator fragmentation: pages in use are more than 1.1 times the memory that is allocated.")

@@ -141,7 +141,8 @@ import Testing
     @Test(
         "Other subcommands answer as in Redis",
         arguments: [
-            ("DEBUG ERROR 'MY error'", "-MY error"), ("DEBUG SET-ACTIVE-EXPIRE 0", "+OK"), ("DEBUG PAUSE-CRON 1", "+OK"),
+            ("DEBUG ERROR 'MY error'", "-MY error"), ("DEBUG SET-ACTIVE-EXPIRE 0", "+OK"),
+            ("DEBUG PAUSE-CRON 1", "+OK"),
             ("DEBUG OBJECT missing", "-ERR no such key"), ("DEBUG HTSTATS 16", "-ERR Out of range database"),
             ("DEBUG STRINGMATCH-TEST", "+Apparently Martlet did not crash: test passed"), ("DEBUG LOG text", "+OK"),
             ("DEBUG DROP-CLUSTER-PACKET-FILTER -1", "+OK"),

@@ -93,7 +93,9 @@ import Testing
         #expect(node("DBSIZE") == ":1\r\n")
     }
 
-    @Test("A payload that is intact but no value is bad data", arguments: [[99, 0], [0, 5, 65], [], [0, 0xC5, 1]] as [[UInt8]])
+    @Test(
+        "A payload that is intact but no value is bad data",
+        arguments: [[99, 0], [0, 5, 65], [], [0, 0xC5, 1]] as [[UInt8]])
     func badFormat(body: [UInt8]) {
         var payload = body + [10, 0]
         var checksum = payload.withUnsafeBytes { crc64($0) }.littleEndian

@@ -31,7 +31,10 @@ import Testing
             [("EXPIRE a 1 GT LT", "-ERR GT and LT options at the same time are not compatible")],
             [("EXPIRE a 1 ZZ", "-ERR Unsupported option ZZ")],
             // Options are looked at before the number.
-            [("EXPIRE a x ZZ", "-ERR Unsupported option ZZ"), ("EXPIRE a x", "-ERR value is not an integer or out of range")],
+            [
+                ("EXPIRE a x ZZ", "-ERR Unsupported option ZZ"),
+                ("EXPIRE a x", "-ERR value is not an integer or out of range"),
+            ],
         ])
     func conversation(lines: [(String, String)]) {
         let node = NodeHarness()
@@ -58,7 +61,8 @@ import Testing
     @Test(
         "The largest and the smallest times are taken",
         arguments: [
-            ("EXPIREAT a 9223372036854775", ":9223372036854775000"), ("PEXPIREAT a 9223372036854775807", ":9223372036854775807"),
+            ("EXPIREAT a 9223372036854775", ":9223372036854775000"),
+            ("PEXPIREAT a 9223372036854775807", ":9223372036854775807"),
             ("PEXPIREAT a -9223372036854775808", ":-2"), ("EXPIRE a -9223372036854775", ":-2"),
         ])
     func limits(line: String, time: String) {

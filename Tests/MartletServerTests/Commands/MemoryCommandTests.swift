@@ -17,7 +17,8 @@ import Testing
     @Test(
         "USAGE takes SAMPLES only",
         arguments: [
-            ("MEMORY USAGE a", "$-1"), ("MEMORY USAGE a SAMPLES 0", "$-1"), ("MEMORY USAGE a SAMPLES", "-ERR syntax error"),
+            ("MEMORY USAGE a", "$-1"), ("MEMORY USAGE a SAMPLES 0", "$-1"),
+            ("MEMORY USAGE a SAMPLES", "-ERR syntax error"),
             ("MEMORY USAGE a SAMPLES -1", "-ERR syntax error"), ("MEMORY USAGE a FOO", "-ERR syntax error"),
             ("MEMORY USAGE a SAMPLES x", "-ERR value is not an integer or out of range"),
             ("MEMORY FOO", "-ERR unknown subcommand 'FOO'. Try MEMORY HELP."), ("MEMORY PURGE", "+OK"),

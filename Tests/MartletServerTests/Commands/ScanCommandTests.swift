@@ -6,7 +6,9 @@ import Testing
 
 @Suite struct ScanCommandTests {
     private func keys(_ reply: String) -> [String] {
-        reply.split(separator: "\r\n").enumerated().filter { $0.offset % 2 == 0 && $0.offset > 0 }.map { String($0.element) }
+        reply.split(separator: "\r\n").enumerated().filter { $0.offset % 2 == 0 && $0.offset > 0 }.map {
+            String($0.element)
+        }
     }
 
     /// One SCAN. - Returns: the next cursor and the keys.
@@ -49,11 +51,15 @@ import Testing
         ])
     func slotOfPattern(pattern: String, tag: String) {
         Array(pattern.utf8).withUnsafeBytes { pattern in
-            Array(tag.utf8).withUnsafeBytes { tag in #expect(KeyPattern(pattern).slot == HashSlot(Int64(crc16(tag) & 16383))) }
+            Array(tag.utf8).withUnsafeBytes { tag in
+                #expect(KeyPattern(pattern).slot == HashSlot(Int64(crc16(tag) & 16383)))
+            }
         }
     }
 
-    @Test("Other patterns may match keys of any slot", arguments: ["*", "user*", "{us*er}x", "*{user}", "{}*", "{user*", "[{]a}"])
+    @Test(
+        "Other patterns may match keys of any slot",
+        arguments: ["*", "user*", "{us*er}x", "*{user}", "{}*", "{user*", "[{]a}"])
     func patternOfAnySlot(pattern: String) {
         Array(pattern.utf8).withUnsafeBytes { #expect(KeyPattern($0).slot == nil) }
     }
@@ -70,7 +76,8 @@ import Testing
         #expect(NodeHarness()(line) == "-\(error)\r\n")
     }
 
-    @Test("Any cursor is harmless", arguments: ["", "-1", "+7", "18446744073709551615", "12345678901234567890", "16383"])
+    @Test(
+        "Any cursor is harmless", arguments: ["", "-1", "+7", "18446744073709551615", "12345678901234567890", "16383"])
     func anyCursor(cursor: String) {
         for isClustered in [false, true] {
             let node = NodeHarness(isClustered: isClustered)
@@ -100,7 +107,9 @@ import Testing
         #expect(node("DBSIZE") == ":2\r\n")
     }
 
-    @Test("Keys that stay from the first call to the last are seen, whatever else comes and goes", arguments: [1, 2, 3, 4])
+    @Test(
+        "Keys that stay from the first call to the last are seen, whatever else comes and goes",
+        arguments: [1, 2, 3, 4])
     func guarantee(seed: UInt64) {
         for isClustered in [false, true] {
             let node = NodeHarness(isClustered: isClustered)
