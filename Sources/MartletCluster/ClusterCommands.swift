@@ -64,7 +64,11 @@ extension ClusterState {
     }
 
     private func forget(_ word: String) -> ClusterReply {
-        guard let node = NodeID(word).flatMap({ node($0) }) else { return .failure("Unknown node \(word)") }
+        guard let id = NodeID(word) else { return .failure("Unknown node \(word)") }
+        guard let node = node(id) else {
+            // Another node was told first and its gossip was faster: what was asked for is done. (Valkey 8)
+            return isBlacklisted(id) ? .ok : .failure("Unknown node \(word)")
+        }
         if node.isMyself { return .failure("I tried hard but I can't forget myself...") }
         if myself.isReplica, myself.primary === node { return .failure("Can't forget my master!") }
         blacklist(node.id, forMilliseconds: saturatingProduct(configuration.blacklistTTLSeconds, 1000))

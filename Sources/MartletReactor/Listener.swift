@@ -5,7 +5,10 @@ import MartletSystem
 /// A socket that clients connect to.
 struct Listener {
     let fd: Int32
-    let isUnix: Bool
+    /// The file of a unix socket; empty for TCP.
+    let unixPath: String
+
+    var isUnix: Bool { !unixPath.isEmpty }
 
     /// Opens every address of the configuration, and the unix socket.
     static func open(_ configuration: ServerConfiguration) throws(StartFailure) -> [Listener] {
@@ -15,7 +18,7 @@ struct Listener {
                 let fd = try Socket.listen(
                     unixPath: configuration.unixSocketPath, permissions: UInt32(configuration.unixSocketPermissions),
                     backlog: configuration.tcpBacklog)
-                listeners.append(Listener(fd: fd, isUnix: true))
+                listeners.append(Listener(fd: fd, unixPath: configuration.unixSocketPath))
             } catch {
                 throw StartFailure("Failed opening Unix socket: bind: \(error)")
             }
@@ -35,7 +38,7 @@ struct Listener {
             let address = isOptional ? String(bind.dropFirst()) : bind
             do throws(SystemError) {
                 let fd = try Socket.listen(address: address, port: configuration.port, backlog: configuration.tcpBacklog)
-                listeners.append(Listener(fd: fd, isUnix: false))
+                listeners.append(Listener(fd: fd, unixPath: ""))
             } catch {
                 if isOptional, error.isAddressNotAvailable || error.isProtocolMissing { continue }
                 Log.warning(
@@ -48,5 +51,12 @@ struct Listener {
         return listeners
     }
 
-    func close() { Socket.close(fd) }
+    func close() {
+        Socket.close(fd)
+        guard isUnix else { return }
+        Log.notice("Removing the unix socket file.")
+        do throws(SystemError) { try FileIO.remove(unixPath) } catch {
+            Log.warning("Error removing the unix socket file: \(error)")
+        }
+    }
 }
