@@ -30,7 +30,8 @@ package enum ClusterLogLevel: Sendable, Equatable {
 /// What the core asks of the outside. A driver carries effects out in the order in which they come.
 ///
 /// Within one event `saveConfig` comes first, then `publishView`, then the rest: nothing reaches a peer before the
-/// file says what the packet promises, and the command thread knows of a change before peers do.
+/// file says what the packet promises, and the command thread knows of a change before peers do. What was only learned
+/// or changed by an operator, and can be told again, is written within 100 ms.
 package enum ClusterEffect: Sendable {
     /// Replace nodes.conf by `text`. With `fsync` the bytes must be on the disk before any later effect.
     case saveConfig(text: [UInt8], fsync: Bool)

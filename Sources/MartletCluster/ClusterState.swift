@@ -30,8 +30,9 @@ package final class ClusterState {
         let rawValue: UInt8
         static let handleFailover = Todo(rawValue: 1)
         static let updateHealth = Todo(rawValue: 2)
+        /// The file is out of date. Written at the next cron run: losing this costs nothing but being told again.
         static let saveConfig = Todo(rawValue: 4)
-        /// Implies `saveConfig`.
+        /// Something was promised that must not be forgotten: a vote, an epoch, a role. Written before any send.
         static let syncConfig = Todo(rawValue: 8)
         static let handleManualFailover = Todo(rawValue: 16)
         static let publishView = Todo(rawValue: 32)
@@ -108,6 +109,8 @@ package final class ClusterState {
     // MARK: Output
 
     var todo: Todo = []
+    /// nodes.conf does not hold the latest news.
+    private var isFileStale = false
     /// Effects of the current event, without the save and the view that go before them.
     var pending: [ClusterEffect] = []
     private var effects: [ClusterEffect] = []
@@ -177,13 +180,14 @@ package final class ClusterState {
     /// Time has passed. May be called at any time; periodic work is done every 100 ms.
     package func tick(now: Int64) {
         begin(now)
-        if self.now - lastCronAt >= ClusterState.cronPeriodMilliseconds {
+        let isCron = self.now - lastCronAt >= ClusterState.cronPeriodMilliseconds
+        if isCron {
             lastCronAt = self.now
             runCron()
         } else if myself.isReplica {
             todo.insert(.handleFailover)
         }
-        finish()
+        finish(mayWriteStaleFile: isCron)
     }
 
     /// When `tick` should be called next at the latest.
@@ -262,6 +266,12 @@ package final class ClusterState {
         finish()
     }
 
+    /// The node is about to stop: what has not been written yet is written now.
+    package func stop(now: Int64) {
+        begin(now)
+        finish(mayWriteStaleFile: true)
+    }
+
     /// Runs a CLUSTER subcommand.
     package func execute(_ request: ClusterRequest, now: Int64) -> ClusterReply {
         begin(now)
@@ -304,7 +314,7 @@ package final class ClusterState {
     /// A time of the core as the driver's clock shows it.
     func driverTime(_ time: Int64) -> Int64 { time - clockCorrection }
 
-    private func finish() {
+    private func finish(mayWriteStaleFile: Bool = false) {
         if todo.contains(.handleManualFailover) {
             todo.remove([.handleManualFailover, .handleFailover])
             if myself.isReplica {
@@ -325,8 +335,10 @@ package final class ClusterState {
         }
         spreadEvidence()
         dropChannelsOfLostSlots()
-        if !todo.isDisjoint(with: [.saveConfig, .syncConfig]) {
+        if !todo.isDisjoint(with: [.saveConfig, .syncConfig]) { isFileStale = true }
+        if isFileStale, todo.contains(.syncConfig) || mayWriteStaleFile {
             effects.append(.saveConfig(text: nodesConf().encoded(), fsync: todo.contains(.syncConfig)))
+            isFileStale = false
         }
         if todo.contains(.publishView) {
             view = makeView()

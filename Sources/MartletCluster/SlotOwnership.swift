@@ -92,7 +92,8 @@ extension ClusterState {
         }
         followMigrationTargets(to: claimant, epoch: epoch, claim: claim)
         dropLeftovers(of: claimant, epoch: epoch)
-        if hasChanged { todo.insert([.saveConfig, .syncConfig, .updateHealth]) }
+        if hasChanged { todo.insert([.saveConfig, .updateHealth]) }
+        if lostMySlots { todo.insert(.syncConfig) }
 
         // A failover of an empty shard moves no slot: the greater epoch tells.
         let isEmptyFailover =

@@ -263,7 +263,10 @@ final class BusLoop {
                 state.publish(
                     channel: message.channel, message: message.message, isSharded: message.isSharded, now: now)
                 perform()
-            case .stop: isRunning = false
+            case .stop:
+                state.stop(now: now)
+                perform()
+                isRunning = false
             }
         }
         requestBatch.removeAll(keepingCapacity: true)

@@ -156,6 +156,7 @@ import Testing
     func restart() throws {
         let cluster = TestCluster.booted(primaries: 3, replicas: 1)
         cluster.execute(0, "SETSLOT 7 MIGRATING \(cluster.id(1))")
+        cluster.run(milliseconds: 100)
         let before = cluster[0].nodesConf()
         cluster.kill(0)
         cluster.start(0)
@@ -164,6 +165,25 @@ import Testing
         #expect(after.myself?.slots == before.myself?.slots && after.myself?.openSlots == before.myself?.openSlots)
         #expect(after.shardID == before.shardID)
         #expect(Set(after.nodes.map { $0.id }) == Set(before.nodes.map { $0.id }))
+    }
+
+    @Test("a vote and an epoch are on the disk before they are told; what was only heard is written soon")
+    func saves() throws {
+        let cluster = TestCluster.booted(primaries: 3, replicas: 1)
+        let writes = cluster.members[4].fileWrites
+        cluster.kill(0)
+        try #require(cluster.run(until: { cluster.owner(of: 0) == 3 && cluster.allAreOK }) != nil)
+        for voter in [1, 2] {
+            let file = try #require(try NodesConf.parse(cluster.members[voter].file!))
+            #expect(file.lastVoteEpoch == cluster[voter].currentEpoch)
+        }
+        let winner = try #require(try NodesConf.parse(cluster.members[3].file!)?.myself)
+        #expect(winner.flags == [.myself, .primary] && winner.configEpoch == cluster[3].currentEpoch)
+        #expect(cluster.members[4].fileWrites == writes)
+        cluster.run(milliseconds: 100)
+        #expect(cluster.members[4].fileWrites == writes + 1)
+        let witness = try #require(try NodesConf.parse(cluster.members[4].file!))
+        #expect(witness.nodes.first { $0.id == cluster[3].myself.id }?.slots == [0...5460])
     }
 
     @Test("a clock set back or forward loses nobody for long", arguments: [-3_600_000, 3_600_000] as [Int64])

@@ -104,7 +104,7 @@ extension ClusterState {
         // A replica repeats its primary's epoch.
         if packet.primary == nil, packet.configEpoch > sender.configEpoch {
             sender.configEpoch = packet.configEpoch
-            todo.insert([.saveConfig, .syncConfig, .publishView])
+            todo.insert([.saveConfig, .publishView])
         }
         sender.replicationOffset = packet.replicationOffset
         noteClaimDuringElection(packet, from: sender)
@@ -289,7 +289,7 @@ extension ClusterState {
         setAsPrimary(node)
         node.configEpoch = update.configEpoch
         if update.configEpoch > currentEpoch { currentEpoch = update.configEpoch }
-        todo.insert([.saveConfig, .syncConfig, .publishView])
+        todo.insert([.saveConfig, .publishView])
         updateSlots(of: node, epoch: update.configEpoch, claim: SlotSet(bitmap: update.slots))
     }
 
