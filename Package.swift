@@ -52,6 +52,8 @@ let package = Package(
         layer("MartletPersistence", imports: ["MartletBase", "MartletRESP", "MartletKeyspace"]),
         layer("MartletReplication", imports: ["MartletBase", "MartletRESP"]),
         layer("MartletCluster", imports: ["MartletBase"]),
+        // Clusters in virtual time; only the simulator and tests use it.
+        layer("MartletSimulation", imports: ["MartletBase", "MartletCluster"]),
         layer(
             "MartletServer",
             imports: [
@@ -71,7 +73,7 @@ let package = Package(
         program(
             "martlet-simulator",
             imports: [
-                "MartletBase", "MartletCluster", "MartletServer",
+                "MartletBase", "MartletSimulation",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
         program(
