@@ -126,7 +126,7 @@ extension Simulation {
         let view = process.publishedView, index = process.id.node
         let isSame = view.slotStates == old.slotStates && view.isReplica == old.isReplica && view.isOK == old.isOK
         if isSame, view.configEpoch == old.configEpoch { return }
-        if let summary = nodes[index].disk.summary, summary.isReplica != view.isReplica {
+        if let summary = nodes[index].disk.summary, summary.isReplica, !view.isReplica {
             fail(.views, "node \(index) publishes its role before it is saved")
         }
         var mine = SlotSet()
