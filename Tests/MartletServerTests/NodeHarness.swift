@@ -17,15 +17,19 @@ final class NodeHarness {
     private var batch = RequestBatch()
     private var microseconds: Int64
 
-    init(isClustered: Bool = false, startMilliseconds: Int64 = 1_700_000_000_000) {
+    init(
+        isClustered: Bool = false, startMilliseconds: Int64 = 1_700_000_000_000, facts: ProcessFacts = ProcessFacts(),
+        configure: (inout ServerConfiguration) -> Void = { _ in }
+    ) {
         microseconds = startMilliseconds * 1000
         var configuration = ServerConfiguration()
         configuration.isClusterEnabled = isClustered
         configuration.debugCommand = .yes
+        configure(&configuration)
         node = Node(
             configuration: configuration, seed: HashSeed(k0: 1, k1: 2), runID: String(repeating: "a", count: 40),
             time: NodeTime(monotonicMicroseconds: microseconds, unixMicroseconds: microseconds),
-            processFacts: { ProcessFacts() })
+            processFacts: { facts })
         client = node.addClient(address: "127.0.0.1:50000", localAddress: "127.0.0.1:6379", fd: 8)
     }
 
@@ -62,6 +66,11 @@ final class NodeHarness {
             defer { client.pointee.reply.removeAll() }
             return Array(client.pointee.reply.bytes)
         }
+    }
+
+    /// A further client.
+    func connect(address: String = "127.0.0.1:50001") -> ClientPointer {
+        node.addClient(address: address, localAddress: "127.0.0.1:6379", fd: 9)
     }
 
     func advance(milliseconds: Int64) {

@@ -1,0 +1,41 @@
+import Testing
+
+@testable import MartletServer
+
+@Suite struct ServerCommandTests {
+    @Test(arguments: [
+        ("LASTSAVE", ":1700000000\r\n"),
+        ("SHUTDOWN NONSENSE", "-ERR syntax error\r\n"),
+        ("SHUTDOWN SAVE NOSAVE", "-ERR syntax error\r\n"),
+        ("SHUTDOWN ABORT NOW", "-ERR syntax error\r\n"),
+        ("SHUTDOWN ABORT", "-ERR No shutdown in progress.\r\n"),
+        ("SHUTDOWN SAVE", "-ERR Errors trying to SHUTDOWN. Check logs.\r\n"),
+        ("ACL WHOAMI", "$7\r\ndefault\r\n"),
+        ("ACL USERS", "*1\r\n$7\r\ndefault\r\n"),
+        ("ACL LIST", "*1\r\n$34\r\nuser default on nopass ~* &* +@all\r\n"),
+        ("ACL GETUSER nobody", "$-1\r\n"),
+        ("ACL CAT nonsense", "-ERR Unknown category 'nonsense'\r\n"),
+        ("ACL CAT scripting", "*0\r\n"),
+    ])
+    func repliesAreThoseOfRedis(line: String, reply: String) {
+        #expect(NodeHarness()(line) == reply)
+    }
+
+    @Test(arguments: ["SHUTDOWN", "SHUTDOWN NOSAVE", "SHUTDOWN NOW FORCE", "SHUTDOWN SAVE FORCE"])
+    func shutdownEndsTheServerWithoutAReply(line: String) {
+        let node = NodeHarness()
+        #expect(node(line) == "")
+        #expect((node.client.pointee.parked == .shutdown) as Bool)
+        guard case .stop = node.node.effects.last else {
+            Issue.record("no effect")
+            return
+        }
+    }
+
+    @Test func aPasswordIsShownAsItsDigest() {
+        let node = NodeHarness { $0.requirePassword = Array("abc".utf8) }
+        node("AUTH abc")
+        #expect(
+            node("ACL LIST").contains("#ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad ~* &* +@all"))
+    }
+}
