@@ -210,14 +210,59 @@ def bitmap_command(source):
     return spoil(source, [name] + arguments)
 
 
+def generic_command(source):
+    key = source.key
+    chance = source.chance
+    name = source.one_of([
+        "SET", "SET", "SET", "APPEND", "GET", "DEL", "UNLINK", "EXISTS", "TOUCH", "TYPE", "RENAME", "RENAMENX", "COPY",
+        "COPY", "MOVE", "EXPIREAT", "PEXPIREAT", "EXPIRE", "PEXPIRE", "PERSIST", "EXPIRETIME", "PEXPIRETIME", "OBJECT",
+        "KEYS", "SELECT"])
+    if name in ("GET", "TYPE", "PERSIST", "EXPIRETIME", "PEXPIRETIME"):
+        arguments = [key()]
+    elif name == "OBJECT":
+        arguments = [source.word("ENCODING"), key()]
+    elif name == "SET":
+        arguments = [key(), source.value()] + (["PXAT", source.later * 1000 + source.below(5000)] if chance(30) else [])
+    elif name == "APPEND":
+        arguments = [key(), source.value()]
+    elif name in ("DEL", "UNLINK", "EXISTS", "TOUCH"):
+        arguments = source.some_keys()
+    elif name in ("RENAME", "RENAMENX"):
+        arguments = [key(), key()]
+    elif name == "COPY":
+        arguments = [key(), key()]
+        for _ in range(source.below(3)):
+            arguments += source.one_of([[source.word("REPLACE")], ["DB", source.below(3)], ["DB", source.integer()], ["DB"]])
+    elif name == "MOVE":
+        arguments = [key(), source.below(3) if chance(90) else source.integer()]
+    elif name == "SELECT":
+        arguments = [source.below(3) if chance(90) else source.integer()]
+    elif name == "KEYS":
+        # One key at most, for the order is every server's own.
+        arguments = [key().replace("{", "\\{") + source.one_of(["", "*x", "?x", "[ab]"])]
+    else:
+        unit = 1 if name.startswith("E") else 1000
+        if name.endswith("AT") and chance(85):
+            time = (source.later + source.below(5) * 1000) * unit
+        else:
+            time = source.one_of([-1, 0, -10**12, 2**63 - 1, -(2**63), 2**62, "x", "", source.integer()])
+            if not name.endswith("AT") and isinstance(time, int) and 0 < time <= 2**62:
+                # Relative to a now that is each server's own.
+                time = -time
+        arguments = [key(), time]
+        for _ in range(source.one_of([0, 0, 1, 1, 2])):
+            arguments += [source.word("NX", "XX", "GT", "LT")]
+    return spoil(source, [name] + arguments)
+
+
 def spoil(source, command):
     """Rarely drops or adds an argument."""
     if source.chance(1):
-        command = command + [source.value()] if source.chance(50) else command[:-1] or command
+        command = command + ["extra"] if source.chance(50) else command[:-1] or command
     return command
 
 
-FAMILIES = {"string": string_command, "bitmap": bitmap_command}
+FAMILIES = {"string": string_command, "bitmap": bitmap_command, "generic": generic_command}
 
 # Left out when the server under test does not know them yet.
 OPTIONAL = {"OBJECT", "PEXPIRETIME", "TYPE", "DUMP"}

@@ -1,9 +1,9 @@
 // The longest common subsequence of two strings, by dynamic programming.
 //
-// The length for the prefixes (i, j) is one more than that for (i-1, j-1) if the bytes there are equal, else the larger of
-// (i-1, j) and (i, j-1). Two rows are enough to compute it. The way back needs one bit for each pair more: whether to give
-// up a byte of the first string or of the second. So the whole takes an eighth of a byte per pair where Redis keeps four,
-// and ties are broken as there, which makes the same subsequence.
+// The length for the prefixes (i, j) is one more than that for (i-1, j-1) if the bytes there are equal, else the larger
+// of (i-1, j) and (i, j-1). One row, overwritten as it is used up, is enough to compute it. The way back needs one bit
+// more for each pair: whether to give up a byte of the first string or of the second. So the whole takes an eighth of a
+// byte per pair where Redis keeps four, and ties are broken as there, which makes the same subsequence.
 
 /// A longest common subsequence, found by walking back from the ends of both strings.
 package struct LongestCommonSubsequence: ~Copyable {

@@ -45,7 +45,8 @@ extension Command {
         complexity: "O(1)", summary: "Set the string value of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             if request.count > 3 { return try setWithOptions(request, &keyspace, &reply) }
-            keyspace.setString(request.firstKey, request[2])
+            // Not by the subscript: its check would be a call.
+            keyspace.setString(request.firstKey, request.arguments[2])
             reply.ok()
         })
 
@@ -639,7 +640,9 @@ func indexRange(_ start: Int64, _ end: Int64, of count: Int) -> ClosedRange<Int>
 
 extension Request {
     /// The key at index 1, with the hash that was computed while the batch was prepared.
-    @inline(__always) var firstKey: Key { Key(bytes: self[1], hash: keyHash, table: Int(slot)) }
+    ///
+    /// - Precondition: the command's arity asks for it.
+    @inline(__always) var firstKey: Key { Key(bytes: arguments[1], hash: keyHash, table: Int(slot)) }
 
     /// Any other key of a request; all keys of a request share its slot.
     func key(at index: Int, in keyspace: borrowing Keyspace) -> Key { keyspace.key(self[index], slot: slot) }
