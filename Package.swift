@@ -94,7 +94,9 @@ let package = Package(
         tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
         tests(
             "MartletServerTests",
-            of: ["MartletServer", "MartletBase", "MartletRESP", "MartletKeyspace", "MartletCluster"]),
+            of: [
+                "MartletServer", "MartletBase", "MartletRESP", "MartletKeyspace", "MartletCluster", "MartletReplication",
+            ]),
         tests("MartletReactorTests", of: ["MartletReactor", "MartletSystem", "MartletCluster", "MartletBase"]),
         tests("MartletClusterTests", of: ["MartletCluster", "MartletBase"]),
     ]

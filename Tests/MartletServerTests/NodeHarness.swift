@@ -17,8 +17,10 @@ final class NodeHarness {
     private var batch = RequestBatch()
     private var microseconds: Int64
 
+    /// - Parameter name: tells nodes of one test apart; their random numbers come from it.
     init(
-        isClustered: Bool = false, startMilliseconds: Int64 = 1_700_000_000_000, facts: ProcessFacts = ProcessFacts(),
+        isClustered: Bool = false, startMilliseconds: Int64 = 1_700_000_000_000, name: Character = "a",
+        facts: ProcessFacts = ProcessFacts(),
         configure: (inout ServerConfiguration) -> Void = { _ in }
     ) {
         microseconds = startMilliseconds * 1000
@@ -27,7 +29,7 @@ final class NodeHarness {
         configuration.debugCommand = .yes
         configure(&configuration)
         node = Node(
-            configuration: configuration, seed: HashSeed(k0: 1, k1: 2), runID: String(repeating: "a", count: 40),
+            configuration: configuration, seed: HashSeed(k0: 1, k1: 2), runID: String(repeating: name, count: 40),
             time: NodeTime(monotonicMicroseconds: microseconds, unixMicroseconds: microseconds),
             processFacts: { facts })
         client = node.addClient(address: "127.0.0.1:50000", localAddress: "127.0.0.1:6379", fd: 8)

@@ -256,8 +256,8 @@ extension Node {
     /// A replica that reads too slowly is dropped, before what waits for it fills the memory.
     private mutating func checkOutputLimit(_ replica: AttachedReplica, now: Int64) {
         guard replica.session.holdsPosition else { return }
-        var unsent = replication.feed.log.end - replica.session.position
-        if replica.isReceivingImage, let image = replication.image { unsent += image.queue.end - replica.imagePosition }
+        // An image does not count: it is made no faster than it is read.
+        let unsent = replication.feed.log.end - replica.session.position
         let limit = configuration.outputBufferLimits.replica
         // A limit below the backlog would make the backlog useless.
         let hardBytes = max(Int64(clamping: limit.hardBytes), Int64(configuration.replicationBacklogBytes))
