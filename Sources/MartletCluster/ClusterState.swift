@@ -32,7 +32,7 @@ package final class ClusterState {
         static let updateHealth = Todo(rawValue: 2)
         /// The file is out of date. Written at the next cron run: losing this costs nothing but being told again.
         static let saveConfig = Todo(rawValue: 4)
-        /// Something was promised that must not be forgotten: a vote, an epoch, a role. Written before any send.
+        /// Something was promised that must not be forgotten: a vote, an epoch of ours, a role. Written before any send.
         static let syncConfig = Todo(rawValue: 8)
         static let handleManualFailover = Todo(rawValue: 16)
         static let publishView = Todo(rawValue: 32)

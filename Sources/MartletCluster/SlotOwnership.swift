@@ -72,11 +72,8 @@ extension ClusterState {
         var dirtySlots: [HashSlot] = []
         var hasChanged = false
 
-        claim.forEach { slot in
-            if owners[slot] == claimant.index {
-                unclaimedSlots.remove(slot)
-                return
-            }
+        let dropped = claimant.slots.subtracting(claim)
+        claim.subtracting(claimant.slots).forEach { slot in
             let owner = owner(of: slot)
             guard isUnclaimed(slot) || owner.map({ $0.configEpoch < epoch }) ?? true else { return }
             if owner === myself { dirtySlots.append(HashSlot(rawValue: UInt16(slot))) }
@@ -84,16 +81,13 @@ extension ClusterState {
             closeOrFollow(slot, claimedBy: claimant, isInMyShard: isInMyShard)
             unassign(slot)
             assign(slot, to: claimant)
-            unclaimedSlots.remove(slot)
             hasChanged = true
         }
-        claimant.slots.forEach { slot in
-            if !claim.contains(slot) { unclaimedSlots.insert(slot) }
-        }
+        if !unclaimedSlots.isEmpty { unclaimedSlots = unclaimedSlots.subtracting(claim) }
+        dropped.forEach { unclaimedSlots.insert($0) }
         followMigrationTargets(to: claimant, epoch: epoch, claim: claim)
         dropLeftovers(of: claimant, epoch: epoch)
         if hasChanged { todo.insert([.saveConfig, .updateHealth]) }
-        if lostMySlots { todo.insert(.syncConfig) }
 
         // A failover of an empty shard moves no slot: the greater epoch tells.
         let isEmptyFailover =

@@ -63,6 +63,17 @@ package struct SlotSet: Sendable {
         count = 0
     }
 
+    /// The slots that are in this set only.
+    package func subtracting(_ other: SlotSet) -> SlotSet {
+        var result = self
+        for index in words.indices {
+            result.words[index] &= ~other.word(base + index)
+            result.count -= (words[index] ^ result.words[index]).nonzeroBitCount
+        }
+        if result.count == 0 { result.words = [] }
+        return result
+    }
+
     /// Calls `body` with every slot, smallest first.
     package func forEach(_ body: (Int) -> Void) {
         for (index, word) in words.enumerated() {

@@ -24,6 +24,11 @@ import Testing
         var seen: [Int] = []
         set.forEach { seen.append($0) }
         #expect(seen == model.sorted())
+        var other = SlotSet()
+        for slot in stride(from: 0, to: HashSlot.count, by: 3) { other.insert(slot) }
+        let difference = set.subtracting(other)
+        #expect(difference.ranges.flatMap { Array($0) } == model.filter { $0 % 3 != 0 }.sorted())
+        #expect(difference.count == model.count { $0 % 3 != 0 } && set.subtracting(set).isEmpty)
         #expect(set.ranges.flatMap { Array($0) } == model.sorted())
         #expect(zip(set.ranges, set.ranges.dropFirst()).allSatisfy { $0.upperBound + 1 < $1.lowerBound })
     }

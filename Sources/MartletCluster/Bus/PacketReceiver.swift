@@ -248,16 +248,15 @@ extension ClusterState {
     private func correct(_ claim: SlotSet, epoch: UInt64, of sender: ClusterNode) {
         guard let link = sender.link else { return }
         var owners: [ClusterNode] = []
-        claim.forEach { slot in
+        claim.subtracting(sender.slots).forEach { slot in
             guard owners.count < ClusterState.updateCountMax, !isUnclaimed(slot), let owner = owner(of: slot),
-                owner !== sender, owner.configEpoch > epoch, !owners.contains(where: { $0 === owner })
+                owner.configEpoch > epoch, !owners.contains(where: { $0 === owner })
             else { return }
             owners.append(owner)
         }
         for owner in owners {
             log(.verbose, "Node \(sender.id) has old slots configuration, sending an UPDATE message about \(owner.id)")
-            var slots = owner.slots
-            owner.slots.forEach { if unclaimedSlots.contains($0) { slots.remove($0) } }
+            let slots = owner.slots.subtracting(unclaimedSlots)
             send(
                 BusPacketEncoder.update(owner.id, configEpoch: owner.configEpoch, slots: slots, packetHeader()), .update,
                 on: link)
