@@ -6,6 +6,8 @@ import MartletBase
 // of buckets per call, and deletes what is over. It stops early in a database where few of the looked-at keys were over
 // (nothing to gain), and is called more often while many are. A full round therefore finds every expired key, and the
 // work per call is bounded.
+//
+// A replica leaves its keys to its primary, except for those that its own clients made when it was writable.
 
 struct ExpiryCursor {
     var database = 0
@@ -19,7 +21,9 @@ extension Keyspace {
     /// - Parameter maxKeys: look at no more than about this many keys.
     /// - Returns: how many keys were looked at and how many of them were over.
     package mutating func expireCycle(maxKeys: Int) -> (seen: Int, expired: Int) {
-        guard expiryMode == .delete else { return (0, 0) }
+        // Something is logged by primaries only: one that hides expired keys is paused, and touches nothing.
+        let isReplica = expiryMode == .hide && hasLocalExpiries && !propagation.isOn
+        guard expiryMode == .delete || isReplica else { return (0, 0) }
         var seen = 0
         var expired = 0
         var wraps = 0
@@ -44,7 +48,7 @@ extension Keyspace {
                 ? nil
                 : scanVolatile(database: database, table: table, from: expiryCursor.position) { entry in
                     seen += 1
-                    if entry.isExpired(at: now) { due.append(entry) }
+                    if entry.isExpired(at: now), !isReplica || entry.expiresLocally { due.append(entry) }
                 }
             if let next {
                 expiryCursor.position = next

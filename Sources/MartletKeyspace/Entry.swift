@@ -7,7 +7,7 @@ import MartletBase
 //      4   UInt32  access clock (LRU seconds, or LFU time and counter)
 //      8   UInt16  version of the last point-in-time walk that has this entry
 //     10   UInt8   type (low four bits) and encoding (high four bits)
-//     11   UInt8   flags: has an expiry, value is inline
+//     11   UInt8   flags: has an expiry, value is inline, expiry is a replica's own
 //     12   UInt32  length of a string value in bytes
 //     16   Int64   expiry, Unix time in milliseconds; only with the flag
 //      …   value   inline bytes; or 8 bytes: an integer, or the address of a block or container
@@ -71,6 +71,7 @@ package struct Entry: Equatable {
     static let headerBytes = 16
     private static let expiryFlag: UInt8 = 1
     private static let inlineFlag: UInt8 = 2
+    private static let localExpiryFlag: UInt8 = 4
 
     /// Longest value that is stored inside the entry. Beyond it a move of the entry would copy too much.
     static let inlineBytesMax = 512
@@ -105,6 +106,13 @@ package struct Entry: Equatable {
     }
 
     @inline(__always) package var hasExpiry: Bool { flags & Self.expiryFlag != 0 }
+    /// The expiry was set on a writable replica: no primary will ever delete the key.
+    var expiresLocally: Bool { flags & Self.localExpiryFlag != 0 }
+
+    func setExpiresLocally() {
+        pointer.storeBytes(of: flags | Self.localExpiryFlag, toByteOffset: 11, as: UInt8.self)
+    }
+
     @inline(__always) var isInline: Bool { flags & Self.inlineFlag != 0 }
     @inline(__always) var isInteger: Bool { kind == 0 }
 
@@ -277,6 +285,7 @@ package struct Entry: Equatable {
         new.payload.copyMemory(from: payload, byteCount: payloadBytes)
         new.accessClock = accessClock
         new.walkVersion = walkVersion
+        if expiresLocally, expiry != nil { new.setExpiresLocally() }
         return new
     }
 

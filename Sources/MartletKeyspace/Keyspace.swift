@@ -79,6 +79,8 @@ package struct Keyspace: ~Copyable {
     package static let stringBytesLimit = Int(UInt32.max) - 64
     /// False while a client with CLIENT NO-TOUCH runs.
     package var recordsAccess = true
+    /// There may be entries that expire locally.
+    var hasLocalExpiries = false
     var walk = WalkState()
     var watchedKeys = WatchedKeys()
     var expiryCursor = ExpiryCursor()
@@ -209,6 +211,15 @@ package struct Keyspace: ~Copyable {
     /// Whether a key's time has passed, for those who walk over keys and want to leave them as they are.
     package func isExpired(_ entry: Entry) -> Bool { expiryMode != .ignore && entry.isExpired(at: now) }
 
+    /// Deletes an entry that a walk has met if its time has passed and this node decides. - Returns: whether it is over.
+    package mutating func expireIfOver(_ entry: Entry) -> Bool {
+        guard isExpired(entry) else { return false }
+        // The key that was met may be one of many.
+        if propagation.isOn { propagation.standsApart = true }
+        _ = peek(key(entry.key))
+        return true
+    }
+
     /// Decides about a key whose time has passed. - Returns: true if it counts as missing.
     @inline(never)
     private mutating func isGone(_ entry: Entry, _ key: Key) -> Bool {
@@ -287,7 +298,7 @@ package struct Keyspace: ~Copyable {
                 old.isInline || old.block.capacity == value.count
             {
                 willModify(old)
-                if case .set(let time) = change { old.storeExpiry(time) }
+                if case .set(let time) = change { storeExpiry(time, old) }
                 if value.count > 0 {
                     old.stringStart.copyMemory(from: value.baseAddress.unsafelyUnwrapped, byteCount: value.count)
                 }
@@ -332,7 +343,7 @@ package struct Keyspace: ~Copyable {
             let old = place.pointee
             if old.isInteger, Self.keepsShape(old, change) {
                 willModify(old)
-                if case .set(let time) = change { old.storeExpiry(time) }
+                if case .set(let time) = change { storeExpiry(time, old) }
                 old.storeInteger(value)
                 old.accessClock = accessClock
                 didModify(event, key)
@@ -371,10 +382,22 @@ package struct Keyspace: ~Copyable {
         return place
     }
 
+    private mutating func storeExpiry(_ time: Int64, _ entry: Entry) {
+        entry.storeExpiry(time)
+        if expiryMode == .hide { noteLocalExpiry(entry) }
+    }
+
+    /// Remembers a key that a client of a writable replica lets expire: active expiry has to delete it.
+    private mutating func noteLocalExpiry(_ entry: Entry) {
+        entry.setExpiresLocally()
+        hasLocalExpiries = true
+    }
+
     /// Puts a new entry into the table, in place of an old one if there is one.
     private mutating func store(_ entry: Entry, at place: UnsafeMutablePointer<Entry>?, _ key: Key) {
         entry.accessClock = accessClock
         entry.walkVersion = walk.version
+        if entry.hasExpiry, expiryMode == .hide { noteLocalExpiry(entry) }
         guard let place else {
             databases[selected].insert(entry, key, seed: seed)
             return
@@ -448,9 +471,10 @@ package struct Keyspace: ~Copyable {
     package mutating func setExpiry(_ key: Key, _ entry: Entry, _ time: Int64?, event: KeyEvent = .expire) {
         willModify(entry)
         if let time, entry.hasExpiry {
-            entry.storeExpiry(time)
+            storeExpiry(time, entry)
         } else if (time != nil) != entry.hasExpiry, let place = databases[selected].place(of: key) {
             let new = entry.withExpiry(time)
+            if time != nil, expiryMode == .hide { noteLocalExpiry(new) }
             databases[selected].replace(place, with: new, oldHadExpiry: entry.hasExpiry, key, seed: seed)
             didModify(event, key)
             // Last, because the key may be a view into the entry.

@@ -10,6 +10,8 @@ package struct PropagationQueue {
     package var isOn = false
     /// Set by a handler whose own text must not be propagated.
     package var replacesCommand = false
+    /// Set while everything queued is the deletion of a key whose time had passed: no transaction is made of those.
+    package var standsApart = false
     /// Encoded commands, back to back.
     package private(set) var bytes: [UInt8] = []
     package private(set) var commands: [(database: Int, end: Int)] = []
@@ -47,5 +49,6 @@ package struct PropagationQueue {
             commands.removeAll(keepingCapacity: true)
         }
         replacesCommand = false
+        standsApart = false
     }
 }

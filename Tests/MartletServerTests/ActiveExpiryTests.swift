@@ -66,6 +66,24 @@ import Testing
         #expect(node("DBSIZE") == ":1\r\n")
     }
 
+    @Test func aWritableReplicaDeletesWhatItsOwnClientsMade() {
+        let node = NodeHarness()
+        node("SET theirs v PX 10")
+        node.node.keyspace.expiryMode = .hide
+        node("SET ours v PX 10")
+        node("SET changed v")
+        node("PEXPIRE changed 10")
+        node("SET renamed v PX 10")
+        node("RENAME renamed x")
+        node.advance(milliseconds: 11)
+        #expect(node("DBSIZE") == ":4\r\n")
+        cron(node)
+        #expect(node("DBSIZE") == ":1\r\n")
+        node.node.keyspace.expiryMode = .ignore
+        #expect(node("EXISTS theirs") == ":1\r\n")
+        node.node.keyspace.expiryMode = .delete
+    }
+
     /// With a clock that says 300 µs for every 200 keys: 4 steps make a slice of 1 ms, and 25 ms are 84 steps.
     @Test func workIsCutIntoSlicesAndEndsWithItsBudget() {
         let node = NodeHarness()

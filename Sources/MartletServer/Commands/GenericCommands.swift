@@ -96,14 +96,11 @@ extension Keyspace {
     fileprivate mutating func randomLivingEntry() -> Entry? {
         var hiddenDraws = 0
         while let entry = randomEntry() {
-            guard isExpired(entry) else { return entry }
+            guard expireIfOver(entry) else { return entry }
             if expiryMode == .hide {
                 hiddenDraws += 1
                 if hiddenDraws == Self.hiddenDrawsMax { return entry }
-                continue
             }
-            // Deletes it.
-            _ = peek(key(entry.key))
         }
         return nil
     }

@@ -64,11 +64,7 @@ extension Command {
             for entry in found {
                 if let pattern = options.pattern, !pattern.matches(entry.key) { continue }
                 if let type = options.type, !type.equalsIgnoringCase(entry.type) { continue }
-                if keyspace.isExpired(entry) {
-                    // Deletes it.
-                    _ = keyspace.peek(keyspace.key(entry.key))
-                    continue
-                }
+                if keyspace.expireIfOver(entry) { continue }
                 reply.bulk(entry.key)
                 count += 1
             }

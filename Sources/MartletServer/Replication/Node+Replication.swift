@@ -162,10 +162,11 @@ extension Node {
             if hasText { replication.feed.append(database: client.pointee.database, request) }
         } else {
             let count = keyspace.propagation.commands.count + (hasText ? 1 : 0)
-            if count > 1 { replication.feed.appendMulti(database: keyspace.propagation.commands[0].database) }
+            let isTransaction = count > 1 && !keyspace.propagation.standsApart
+            if isTransaction { replication.feed.appendMulti(database: keyspace.propagation.commands[0].database) }
             moveQueueIntoLog()
             if hasText { replication.feed.append(database: client.pointee.database, request) }
-            if count > 1 { replication.feed.appendExec() }
+            if isTransaction { replication.feed.appendExec() }
         }
         client.pointee.writeOffset = replication.feed.log.end
     }
