@@ -128,6 +128,8 @@ extension Node {
         replication.feed.log.activate()
         replication.feed.forgetSelection()
         replication.announcedEnd = replication.feed.log.end
+        // The first ping comes a period after the beginning, however long the machine has been up.
+        replication.pingedAt = time.monotonicMilliseconds
         Log.notice(
             "Replication backlog created, my new replication IDs are '\(replication.history.id)' and '\(replication.history.secondID)'"
         )
