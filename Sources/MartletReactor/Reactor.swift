@@ -540,7 +540,11 @@ package struct Reactor: ~Copyable {
             case .resume(let client):
                 if let connection = connection(of: client) { resumed.append(connection) }
             case .close(let client):
-                if let connection = connection(of: client) { close(connection) }
+                if let connection = connection(of: client) {
+                    close(connection)
+                } else if client.pointee.flags.contains(.primary) {
+                    breakPrimaryLink("killed")
+                }
             case .free(let tables): worker.post(.run { _ = tables })
             case .cluster(let request, let token): bus?.post(.command(request, token: token))
             case .writesPaused: bus?.post(.writesPaused(offset: node.replicationOffset))

@@ -104,7 +104,7 @@ extension Reactor {
         }
     }
 
-    private mutating func breakPrimaryLink(_ reason: String) {
+    mutating func breakPrimaryLink(_ reason: String) {
         closePrimaryLink()
         node.primaryLinkClosed(reason: reason)
     }

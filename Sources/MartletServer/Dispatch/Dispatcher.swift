@@ -144,8 +144,15 @@ extension Node {
     /// A command of our primary's stream. Only what changes data or is passed on to clients has a meaning there.
     mutating func runStreamed(_ request: Request, command index: Int, _ client: ClientPointer) {
         guard index >= 0 else { return fail(streamed: unknownCommand(request), request) }
-        let hot = commands.hot + index
-        let isMeant = hot.pointee.isContainer || !hot.pointee.flags.isDisjoint(with: [.write, .mayReplicate])
+        var named = index
+        if commands.hot[index].isContainer, request.count > 1,
+            let subcommand = commands.subcommandIndex(of: request[1], container: index)
+        {
+            named = subcommand
+        }
+        // MIGRATE is passed on as the deletion that it ends with.
+        let isMeant =
+            !commands.hot[named].flags.isDisjoint(with: [.write, .mayReplicate]) && index != migrateCommand
         if isMeant { _ = run(request, command: index, client) }
     }
 

@@ -58,6 +58,8 @@ extension Node {
         primary.forgetStream()
         if let client = primary.client {
             primary.client = nil
+            // CLIENT KILL may have asked for its end, too.
+            effects.removeAll { if case .close(client) = $0 { true } else { false } }
             remove(client)
         }
         if primary.isPartlyLoaded {
@@ -104,6 +106,10 @@ extension Node {
     /// Bytes arrived from the primary.
     package mutating func primaryLinkReceived(_ bytes: UnsafeRawBufferPointer) {
         guard let primary = replication.primary else { return }
+        switch primary.session.state {
+        case .disconnected, .connecting: return
+        default: break
+        }
         let now = time.monotonicMilliseconds
         if primary.session.isStreaming {
             primary.session.heard(now: now)
@@ -280,7 +286,13 @@ extension Node {
         var done = 0
         for index in 0..<primary.batch.count {
             let parsed = primary.batch.requests[index]
-            guard parsed.error == .none else { return false }
+            guard parsed.error == .none else {
+                // What came before has taken effect, and must not be asked for again.
+                if primary.transaction == nil {
+                    didApply(UnsafeRawBufferPointer(rebasing: bytes[done..<parsed.start]), primary)
+                }
+                return false
+            }
             if parsed.argumentCount == 0 { continue }
             let request = Request(
                 arguments: primary.batch.arguments + parsed.firstArgument, count: parsed.argumentCount,
