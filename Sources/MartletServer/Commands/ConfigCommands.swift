@@ -42,6 +42,8 @@ extension Command {
                 Log.warning(
                     "Failed applying new configuration. Possibly related to new \(failure.name) setting. Restoring previous settings."
                 )
+                // Undoing may have opened the old listeners anew.
+                node.effects.append(.configurationChanged([]))
                 throw ConfigurationChange.failure(failure.name, failure.problem)
             }
             node.configure(new, changed: change.changed)
