@@ -504,30 +504,33 @@ package struct Reactor: ~Copyable {
         client.pointee.queryBytes = connection.pointee.pending.count
         client.pointee.queryCapacity = connection.pointee.pending.capacity
         if client.pointee.reply.count > 0 || client.pointee.isClosing {
-            if client.pointee.reply.count > 1 << 16 { checkOutputLimit(connection) }
+            if client.pointee.reply.count > 1 << 16 || !client.pointee.isAuthenticated { checkOutputLimit(connection) }
             queueWrite(connection)
         }
     }
+
+    /// Unsent bytes of a client that has not authenticated. (PROTO_REPLY_CHUNK_BYTES and, behind that buffer,
+    /// REPLY_BUFFER_SIZE_UNAUTHENTICATED_CLIENT)
+    private static let unauthenticatedReplyBytesMax: UInt64 = 16 * 1024 + 1024
 
     /// Closes a client whose unsent replies exceed the limits of its class.
     private mutating func checkOutputLimit(_ connection: ConnectionPointer) {
         let client = connection.pointee.client
         let unsent = UInt64(client.pointee.reply.count - connection.pointee.sent)
         let limit = node.configuration.outputBufferLimits.normal
-        if limit.hardBytes > 0, unsent > limit.hardBytes {
-            Log.warning("Client \(client.pointee.address) scheduled to be closed ASAP for overcoming of output buffer limits.")
-            return close(connection)
-        }
-        guard limit.softBytes > 0, unsent > limit.softBytes else {
+        var isExceeded = limit.hardBytes > 0 && unsent > limit.hardBytes
+        if !client.pointee.isAuthenticated, unsent > Self.unauthenticatedReplyBytesMax { isExceeded = true }
+        if limit.softBytes > 0, unsent > limit.softBytes {
+            let now = node.time.unixMilliseconds
+            if client.pointee.softLimitSince == 0 { client.pointee.softLimitSince = now }
+            if now - client.pointee.softLimitSince > Int64(limit.softSeconds) * 1000 { isExceeded = true }
+        } else {
             client.pointee.softLimitSince = 0
-            return
         }
-        let now = node.time.unixMilliseconds
-        if client.pointee.softLimitSince == 0 { client.pointee.softLimitSince = now }
-        if now - client.pointee.softLimitSince > Int64(limit.softSeconds) * 1000 {
-            Log.warning("Client \(client.pointee.address) scheduled to be closed ASAP for overcoming of output buffer limits.")
-            close(connection)
-        }
+        guard isExceeded else { return }
+        Log.warning(
+            "Client \(node.description(of: client)) scheduled to be closed ASAP for overcoming of output buffer limits.")
+        close(connection)
     }
 
     private mutating func carryOutEffects() {

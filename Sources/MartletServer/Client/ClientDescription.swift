@@ -3,7 +3,7 @@ import MartletRESP
 extension Node {
     /// One line of CLIENT LIST, without its end. Source of the fields: Redis 7.0 networking.c, catClientInfoString; the
     /// last two are from 7.2.
-    func description(of client: ClientPointer) -> String {
+    package func description(of client: ClientPointer) -> String {
         let now = time.unixMilliseconds
         let replyCapacity = client.pointee.reply.capacity
         // Redis tells a fixed buffer and a list of blocks apart; large replies are shown as the latter.
