@@ -46,6 +46,15 @@ package struct ClusterConfiguration: Sendable, Equatable {
 
     package init() {}
 
+    /// Without announced texts that could not stand in a packet or in nodes.conf.
+    var sanitized: ClusterConfiguration {
+        var result = self
+        if !isValidAnnouncedIP(announceIP) { result.announceIP = "" }
+        if !isValidHostname(announceHostname) { result.announceHostname = "" }
+        if !isValidHumanNodename(announceHumanNodename) { result.announceHumanNodename = "" }
+        return result
+    }
+
     /// The three ports in packets about this node. Source: `deriveAnnouncedPorts`.
     package var announcedPorts: NodePorts {
         var ports = NodePorts(tcp: port, tls: tlsPort, bus: busPort)

@@ -123,7 +123,7 @@ package final class ClusterState {
 
     /// A node that remembers `conf`, or a new one. Call ``takeEffects()`` at once: it holds the first view.
     package init(configuration: ClusterConfiguration, conf: NodesConf?, random: PRNG, now: Int64) {
-        self.configuration = configuration
+        self.configuration = configuration.sanitized
         var random = random
         self.now = now
         lastDriverTime = now
@@ -260,7 +260,7 @@ package final class ClusterState {
     package func configure(_ configuration: ClusterConfiguration, now: Int64) {
         begin(now)
         if configuration.announceIP.isEmpty, !self.configuration.announceIP.isEmpty { myself.ip = "" }
-        self.configuration = configuration
+        self.configuration = configuration.sanitized
         updateMyselfFromConfiguration()
         todo.insert([.updateHealth, .publishView])
         finish()

@@ -155,6 +155,18 @@ import Testing
         cluster[0].checkInvariants()
     }
 
+    @Test("announced texts that could not stand in a packet are not announced")
+    func badConfiguration() {
+        let cluster = TestCluster()
+        cluster.add {
+            $0.announceIP = "10.0.0.1 oops"
+            $0.announceHostname = "host\nname"
+            $0.announceHumanNodename = String(repeating: "n", count: 300)
+        }
+        let me = cluster[0].myself
+        #expect(me.ip.isEmpty && me.hostname.isEmpty && me.humanNodename.isEmpty)
+    }
+
     @Test("no damaged packet crashes a node or bends its tables", arguments: 1...4 as ClosedRange<UInt64>)
     func fuzz(seed: UInt64) {
         BusPacketFuzzer(seed: seed).run(iterations: 600)

@@ -2,8 +2,9 @@
 // has to say on its own link, and answers PINGs on the link that they came by.
 
 extension ClusterState {
-    /// Packets kept for a link that is still connecting; later ones are lost, as on a link that fails.
+    /// Packets kept for a link that is still connecting; later and bigger ones are lost, as on a link that fails.
     static let queuedPacketCountMax = 64
+    static let queuedPacketByteCountMax = 64 * 1024
 
     func addLink(to node: ClusterNode?, remoteAddress: String = "", localAddress: String = "") -> BusLink {
         lastLinkNumber += 1
@@ -42,7 +43,9 @@ extension ClusterState {
     func send(_ bytes: [UInt8], _ kind: BusPacket.Kind, on link: BusLink) {
         if isStalled || links[link.id] !== link { return }
         if !link.isOpen {
-            if link.queued.count < ClusterState.queuedPacketCountMax { link.queued.append((kind, bytes)) }
+            if link.queued.count < ClusterState.queuedPacketCountMax, bytes.count <= ClusterState.queuedPacketByteCountMax {
+                link.queued.append((kind, bytes))
+            }
             return
         }
         sentCounts[Int(kind.rawValue)] += 1
