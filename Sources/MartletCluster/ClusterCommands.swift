@@ -89,7 +89,7 @@ extension ClusterState {
             // Nothing changes: a running synchronisation goes on.
             return .ok
         }
-        becomeReplica(of: primary, closesSlots: true, sharesHistory: areInSameShard(primary, myself))
+        becomeReplica(of: primary, sharesHistory: areInSameShard(primary, myself))
         todo.insert([.updateHealth, .saveConfig])
         return .ok
     }
@@ -219,7 +219,7 @@ extension ClusterState {
             if importingFrom.removeValue(forKey: UInt16(slot)) != nil { slotTablesAreStale = true }
             if isDelete { unassign(slot) } else { assign(slot, to: myself) }
         }
-        todo.insert([.updateHealth, .saveConfig, .publishView])
+        todo.insert([.updateHealth, .saveConfig, .syncConfig, .publishView])
         return .ok
     }
 
@@ -294,7 +294,7 @@ extension ClusterState {
         assign(slot, to: owner)
         if wasMine, !owner.isMyself, myself.slots.isEmpty, configuration.allowsReplicaMigration {
             log(.notice, "Configuration change detected. Reconfiguring myself as a replica of \(owner.id)")
-            becomeReplica(of: owner, closesSlots: true, sharesHistory: false)
+            becomeReplica(of: owner, sharesHistory: false)
             todo.insert([.saveConfig, .syncConfig])
         }
         if owner.isMyself, importingFrom.removeValue(forKey: key) != nil {

@@ -95,18 +95,16 @@ extension ClusterState {
 
     /// Makes this node a replica of another. Source: `clusterSetMaster`, in Valkey `clusterSetPrimary`.
     ///
-    /// `closesSlots` is false after a failover inside the shard: the new primary goes on with open migrations.
+    /// Its open slots are closed, as in Redis 7.0: SETSLOT is for primaries, so nobody could close them afterwards.
     /// - Precondition: this node owns no slots.
-    func becomeReplica(of primary: ClusterNode, closesSlots: Bool, sharesHistory: Bool) {
+    func becomeReplica(of primary: ClusterNode, sharesHistory: Bool) {
         precondition(primary !== myself)
         precondition(myself.slots.isEmpty)
         if let old = myself.primary { detach(myself, from: old) }
         myself.flags.remove([.primary, .migrateTo])
         myself.flags.insert(.replica)
-        if closesSlots {
-            migratingTo = [:]
-            importingFrom = [:]
-        }
+        migratingTo = [:]
+        importingFrom = [:]
         myself.shardID = primary.shardID
         attach(myself, to: primary)
         slotTablesAreStale = true
@@ -114,7 +112,8 @@ extension ClusterState {
         resetManualFailover()
         // An election for the old primary's slots has no meaning any more.
         election = Election()
-        todo.insert([.saveConfig, .updateHealth, .publishView])
+        // A role that a power cut takes back is a primary too many, with keys for slots that it does not own.
+        todo.insert([.saveConfig, .syncConfig, .updateHealth, .publishView])
     }
 
     func follow(_ primary: ClusterNode, sharesHistory: Bool) {

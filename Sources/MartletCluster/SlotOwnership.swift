@@ -97,7 +97,7 @@ extension ClusterState {
             configuration.allowsReplicaMigration || isInMyShard
         {
             log(.notice, "Configuration change detected. Reconfiguring myself as a replica of \(claimant.id)")
-            becomeReplica(of: claimant, closesSlots: !isInMyShard, sharesHistory: isInMyShard)
+            becomeReplica(of: claimant, sharesHistory: isInMyShard)
             todo.insert([.saveConfig, .syncConfig])
             return
         }
@@ -154,7 +154,7 @@ extension ClusterState {
             grand !== myself, grand !== primary, myself.slots.isEmpty
         else { return false }
         log(.notice, "I'm a sub-replica! Reconfiguring myself as a replica of \(grand.id) instead of \(primary.id)")
-        becomeReplica(of: grand, closesSlots: true, sharesHistory: areInSameShard(grand, myself))
+        becomeReplica(of: grand, sharesHistory: areInSameShard(grand, myself))
         todo.insert([.saveConfig, .syncConfig])
         return true
     }

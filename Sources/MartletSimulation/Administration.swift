@@ -291,6 +291,8 @@ extension Simulation {
 
     /// Primaries without slots become replicas where they are needed most.
     private func employIdlePrimaries() {
+        // What was ordered just now is not in anybody's view yet.
+        var ordered: [NodeID: Int] = [:]
         for node in nodes {
             guard let process = node.process, !process.publishedView.isReplica, !ownsSlots(process) else { continue }
             administration.outcasts[node.index] = nil
@@ -300,12 +302,13 @@ extension Simulation {
                 guard let peer, !peer.isReplica, !peer.isFailed, index != Int(view.myIndex),
                     (0..<HashSlot.count).contains(where: { view.slotOwners[$0] == UInt16(index) })
                 else { continue }
-                let replicas = view.nodes.count { $0?.primary == UInt16(index) }
+                let replicas =
+                    view.nodes.count { $0?.primary == UInt16(index) } + ordered[peer.id, default: 0]
                 if best.map({ replicas < $0.replicas }) ?? true { best = (peer.id, replicas) }
             }
             guard let best else { continue }
             if !node.data.isEmpty { wipe(node) }
-            _ = order(node.index, "REPLICATE \(best.id)")
+            if order(node.index, "REPLICATE \(best.id)") { ordered[best.id, default: 0] += 1 }
         }
     }
 }

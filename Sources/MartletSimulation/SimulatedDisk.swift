@@ -2,7 +2,7 @@
 ///
 /// A save replaces the file whole (the real driver writes a new file and renames it). What was saved with fsync
 /// survives everything. What was saved without survives the death of the process, but after a power cut the file may
-/// be any version from the last one that was synced on.
+/// be any version from the last one that was synced on, or that the kernel has written back by itself.
 struct SimulatedDisk {
     /// What a process that starts now would read.
     private(set) var file: [UInt8]?
@@ -11,9 +11,12 @@ struct SimulatedDisk {
     private(set) var durableFile: [UInt8]?
     private(set) var durableSummary: NodesConfSummary?
     /// Versions written after that, without fsync.
-    private var unsynced: [(file: [UInt8], summary: NodesConfSummary?)] = []
+    private var unsynced: [(file: [UInt8], summary: NodesConfSummary?, time: Int64)] = []
 
-    mutating func save(_ text: [UInt8], fsync: Bool) {
+    /// Linux writes dirty pages back after this many microseconds (`dirty_expire_centisecs`).
+    private static let writeBackDelay: Int64 = 30_000_000
+
+    mutating func save(_ text: [UInt8], fsync: Bool, time: Int64) {
         file = text
         summary = NodesConfSummary(text)
         if fsync {
@@ -23,12 +26,16 @@ struct SimulatedDisk {
         } else {
             // More would only cost memory; any version is a possible outcome.
             if unsynced.count >= 8 { unsynced.removeFirst() }
-            unsynced.append((text, summary))
+            unsynced.append((text, summary, time))
         }
     }
 
     /// Power cut: `pick` chooses one of so many possible versions, 0 being the oldest.
-    mutating func losePower(pick: (Int) -> Int) {
+    mutating func losePower(time: Int64, pick: (Int) -> Int) {
+        while let first = unsynced.first, time - first.time > SimulatedDisk.writeBackDelay {
+            (durableFile, durableSummary) = (first.file, first.summary)
+            unsynced.removeFirst()
+        }
         let version = pick(unsynced.count + 1)
         if version > 0 {
             (durableFile, durableSummary) = (unsynced[version - 1].file, unsynced[version - 1].summary)

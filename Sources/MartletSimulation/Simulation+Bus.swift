@@ -83,7 +83,7 @@ extension Simulation {
             }
         }
         noteLossOfProcess(index)
-        node.disk.losePower { random.below($0) }
+        node.disk.losePower(time: time) { random.below($0) }
     }
 
     /// Runs `body` in the process' bus thread: now, or when it runs again. Never, if the process dies before.
@@ -129,7 +129,7 @@ extension Simulation {
         let index = process.id.node
         switch effect {
         case .saveConfig(let text, let fsync):
-            nodes[index].disk.save(text, fsync: fsync && options.sabotage != .neverSyncs)
+            nodes[index].disk.save(text, fsync: fsync && options.sabotage != .neverSyncs, time: time)
             fingerprint.add(.saved, time: time, node: index)
             fingerprint.add(text)
             epochs.saved(index, nodes[index].disk, self)

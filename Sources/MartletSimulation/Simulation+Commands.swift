@@ -192,6 +192,7 @@ extension Simulation {
         process.writesPausedUntil = 0
         nodes[process.id.node].servesAsReplica = true
         say("node \(process.id.node) follows node \(target)\(sharesHistory ? "" : ", without a common history")")
+        tellBus(process)
         planReplicationStep(process, after: random.between(500, 50_000))
     }
 
@@ -265,10 +266,17 @@ extension Simulation {
         return process.primaryLink == .none && !process.view.isReplica
     }
 
+    /// The bus thread is told when the link to the primary changes; otherwise it looks at every tick.
+    private func tellBus(_ process: SimulatedProcess) {
+        let id = process.id
+        after(random.between(10, 200)) { [self] in whenBusRuns(id) { [self] in reportReplication($0) } }
+    }
+
     private func linkIsUp(_ process: SimulatedProcess, _ primary: SimulatedProcess) {
         let own = process.id.node
         process.primaryLink = .up(primary.id)
         process.lastPrimaryContact = coreTime(own)
+        tellBus(process)
         if !primary.replicas.contains(own) { primary.replicas.append(own) }
         primary.confirmedOffsets[own] = 0
         fingerprint.add(.replicated, time: time, node: own)
@@ -280,6 +288,7 @@ extension Simulation {
         process.linkGeneration += 1
         process.primaryLink = .connecting
         process.lastPrimaryContact = coreTime(process.id.node)
+        tellBus(process)
         planReplicationStep(process, after: random.between(10_000, 1_000_000))
     }
 

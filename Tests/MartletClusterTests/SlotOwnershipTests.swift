@@ -66,6 +66,18 @@ import Testing
         #expect(cluster[1].migratingTo[6000] == successor)
     }
 
+    @Test("a primary that was replaced has no open slots: nobody could close those of a replica")
+    func openSlotsOfReplacedPrimary() {
+        // Found by the simulator. SETSLOT is refused by replicas, so an open slot would stay for ever.
+        let cluster = TestCluster.booted(primaries: 3, replicas: 1)
+        #expect(cluster.execute(0, "SETSLOT 7 MIGRATING \(cluster.id(1))") == .ok)
+        #expect(cluster.execute(0, "SETSLOT 16000 IMPORTING \(cluster.id(2))") == .ok)
+        #expect(cluster.execute(3, "FAILOVER FORCE") == .ok)
+        #expect(cluster.run(until: { cluster.owner(of: 7) == 3 && cluster[0].myself.isReplica }) != nil)
+        #expect(cluster[0].migratingTo.isEmpty && cluster[0].importingFrom.isEmpty)
+        #expect(cluster.members[0].view!.openSlots.isEmpty)
+    }
+
     @Test("a slot claimed by a third shard is open no more")
     func thirdParty() throws {
         let cluster = TestCluster.booted(primaries: 3, replicas: 0)

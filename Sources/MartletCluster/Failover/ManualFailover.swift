@@ -3,7 +3,7 @@
 // 1. The replica gets the command and sends MFSTART to its primary.
 // 2. The primary holds back writes. Once the command thread has stopped, its replication offset is final: from then on
 //    the primary's packets carry the PAUSED flag with that offset, and it pings the replica ten times a second.
-// 3. When the replica has processed up to that offset it starts an election without delay and with FORCEACK, because
+// 3. When the replica, in sync with its primary, has processed up to that offset it starts an election without delay and with FORCEACK, because
 //    its primary is not FAIL.
 // 4. The new primary's claim makes the old one its replica, which ends the pause. After the time-out (5 s) both give
 //    up.
@@ -86,8 +86,9 @@ extension ClusterState {
 
     /// Lets the election begin once all that the primary wrote has been processed.
     func advanceManualFailover() {
+        // While a full resynchronisation is still to be done, the offset is one of another history.
         guard manualFailover.isActive, !manualFailover.canStart, let offset = manualFailover.primaryOffset,
-            replication.offset >= offset
+            replication.isPrimaryLinkUp, replication.offset >= offset
         else { return }
         log(.notice, "All primary replication stream processed, manual failover can start.")
         manualFailover.canStart = true

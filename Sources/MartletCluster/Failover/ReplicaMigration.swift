@@ -41,7 +41,7 @@ extension ClusterState {
             if primary.replicas.contains(where: { $0.id < myself.id }) { return }
         }
         log(.notice, "Migrating to orphaned primary \(target.id)")
-        becomeReplica(of: target, closesSlots: true, sharesHistory: false)
+        becomeReplica(of: target, sharesHistory: false)
         todo.insert([.saveConfig, .syncConfig])
     }
 }
