@@ -72,7 +72,7 @@ class Source:
         if self.chance(30):
             length = self.below(70)
         if self.chance(1):
-            length = self.below(20000)
+            length = self.below(2500)
         return self.random.randbytes(length) if self.chance(50) else bytes(self.random.choices(b"abc", k=length))
 
     def expiry(self):

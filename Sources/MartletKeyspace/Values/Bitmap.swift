@@ -57,8 +57,14 @@ package enum Bitmap {
             if byte != 0 { return index * 8 + byte.leadingZeroBitCount }
             if index == last { return nil }
             index += 1
+            let base = bytes.baseAddress.unsafelyUnwrapped
+            while index &+ 32 <= last {
+                let words = (base + index).loadUnaligned(as: SIMD4<UInt64>.self)
+                if words != SIMD4(repeating: flipWord) { break }
+                index &+= 32
+            }
             while index &+ 8 <= last {
-                let word = bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self) ^ flipWord
+                let word = (base + index).loadUnaligned(as: UInt64.self) ^ flipWord
                 if word != 0 { return index * 8 + word.bigEndian.leadingZeroBitCount }
                 index &+= 8
             }

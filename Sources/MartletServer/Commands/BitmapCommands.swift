@@ -157,9 +157,10 @@ extension Command {
     ) -> StringBlock {
         let block = StringBlock(capacity: count)
         let result = UnsafeMutableRawBufferPointer(start: block.bytes, count: count)
-        result.initializeMemory(as: UInt8.self, repeating: 0)
         let empty = bytes("")
+        let used = sources[0]?.stringCount ?? 0
         if let first = sources[0] { first.withBytes { result.copyMemory(from: $0) } }
+        (block.bytes + used).initializeMemory(as: UInt8.self, repeating: 0, count: count - used)
         if operation == .not {
             Bitmap.combine(.not, empty, into: result)
             return block
