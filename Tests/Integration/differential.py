@@ -116,9 +116,12 @@ def string_command(source):
     elif name in ("GETRANGE", "SUBSTR"):
         arguments = [key(), source.index(), source.index()]
     elif name == "SETRANGE":
-        arguments = [key(), source.index() if chance(95) else 2**29 - source.below(3), source.value()]
-        if isinstance(arguments[1], int) and 100 < arguments[1] < 2**29 - 3:
+        arguments = [key(), source.index(), source.value()]
+        if isinstance(arguments[1], int) and arguments[1] > 100:
             arguments[1] = 100
+        if chance(3):
+            # Just too long: no string of half a gigabyte is made.
+            arguments[1:] = [2**29 - source.below(3), "long"]
     elif name == "MGET":
         arguments = source.some_keys()
     elif name in ("MSET", "MSETNX"):
