@@ -3,7 +3,8 @@
 // It is down while a slot is without a working owner (unless that is allowed) and while fewer than a majority of the
 // primaries with slots can be reached. A primary that comes back is careful: after a restart it waits 2 seconds, after
 // a time in a minority as long as a node time-out (0.5 to 5 seconds), so that news of a failover reaches it before it
-// takes writes that would be lost.
+// takes writes that would be lost. A replica that wins an election need not wait, however lately it came back: the
+// majority that voted for it knows of nothing newer.
 //
 // Source: `clusterUpdateState` in Redis 7.0 `cluster.c`. Unlike there, a new cluster starts without either wait, since
 // nobody can have failed anybody over, and the number of voters is counted whenever it is needed.
@@ -19,6 +20,13 @@ struct ClusterHealth {
     var isOK = false
     /// When this node last found itself in a minority; nil for never.
     var lastInMinority: Int64?
+    /// A majority has voted for this node since it started.
+    var isConfirmed = false
+
+    mutating func confirm() {
+        lastInMinority = nil
+        isConfirmed = true
+    }
 }
 
 extension ClusterState {
@@ -30,7 +38,7 @@ extension ClusterState {
 
     /// A node that has just come back may know an old configuration only.
     var isFreshlyRestarted: Bool {
-        isRestart && now - startedAt < ClusterHealth.restartDelayMilliseconds && now >= startedAt
+        isRestart && !health.isConfirmed && now - startedAt < ClusterHealth.restartDelayMilliseconds && now >= startedAt
     }
 
     func updateHealth() {

@@ -113,7 +113,7 @@ extension ClusterState {
         // An election for the old primary's slots has no meaning any more.
         election = Election()
         // A role that a power cut takes back is a primary too many, with keys for slots that it does not own.
-        todo.insert([.saveConfig, .syncConfig, .updateHealth, .publishView])
+        todo.insert([.saveConfig, .syncConfig, .updateHealth, .publishView, .tellRole])
     }
 
     func follow(_ primary: ClusterNode, sharesHistory: Bool) {

@@ -36,6 +36,8 @@ package final class ClusterState {
         static let syncConfig = Todo(rawValue: 8)
         static let handleManualFailover = Todo(rawValue: 16)
         static let publishView = Todo(rawValue: 32)
+        /// All nodes hear that this one is a replica now: until a voter knows, it denies us its vote. (Valkey 9)
+        static let tellRole = Todo(rawValue: 64)
     }
 
     var configuration: ClusterConfiguration
@@ -334,6 +336,7 @@ package final class ClusterState {
             updateHealth()
         }
         spreadEvidence()
+        if todo.contains(.tellRole) { broadcastPong() }
         dropChannelsOfLostSlots()
         if !todo.isDisjoint(with: [.saveConfig, .syncConfig]) { isFileStale = true }
         if isFileStale, todo.contains(.syncConfig) || mayWriteStaleFile {

@@ -31,6 +31,8 @@ final class BusLoop {
     static let readBytesMax = 256 << 10
     /// A link that the core let go of may use this long to send its last bytes.
     static let lingerMilliseconds: Int64 = 1_000
+    /// After a turn that took longer, the next one reads before anything is judged.
+    static let turnMillisecondsMax: Int64 = 50
     /// Without a free descriptor, connections wait in the backlog this long.
     static let acceptPauseMilliseconds: Int64 = 100
 
@@ -68,6 +70,7 @@ final class BusLoop {
     /// Monotonic milliseconds.
     private var lastTurn: Int64
     private var lastSweep: Int64
+    private var tickWasSkipped = false
     /// The process itself stood still until then (SIGSTOP, a suspended machine): the command thread gets its chance.
     private var stallCountsFrom: Int64
     private var droppedMessageCount = 0
@@ -192,7 +195,7 @@ final class BusLoop {
         for index in 0..<count where isRunning { handle(poller.event(at: index), monotonic) }
         readStatus(monotonic)
         handleDeferred()
-        if now >= state.nextDeadline {
+        if now >= state.nextDeadline, mayJudge(turnStart: monotonic) {
             clock.observe(monotonic: SystemClock.bootNanoseconds, wall: SystemClock.wallNanoseconds)
             state.tick(now: now)
             perform()
@@ -200,6 +203,15 @@ final class BusLoop {
         if monotonic - lastSweep >= 100 { sweep(monotonic) }
         flushQueues()
         lastTurn = monotonic
+    }
+
+    /// False if this turn took long (a slow disk, no processor): what peers have sent meanwhile is still unread, and the
+    /// core must not take our own absence for their silence. Slow turns one after the other get their ticks all the same.
+    private func mayJudge(turnStart: Int64) -> Bool {
+        let turnMilliseconds = SystemClock.monotonicMilliseconds - turnStart
+        let limit = tickWasSkipped ? Self.turnMillisecondsMax * 10 : Self.turnMillisecondsMax
+        tickWasSkipped = turnMilliseconds > limit
+        return !tickWasSkipped
     }
 
     private func handle(_ event: Poller.Event, _ monotonic: Int64) {

@@ -94,6 +94,42 @@ import Testing
         #expect(duration < 300)
     }
 
+    @Test("a replica that has just restarted takes writes as soon as it is elected")
+    func freshReplica() throws {
+        let cluster = TestCluster.booted(primaries: 3, replicas: 1)
+        cluster.kill(0)
+        try #require(cluster.run(until: { cluster.owner(of: 0) == 3 && cluster.allAreOK }) != nil)
+        cluster.start(0)
+        try #require(cluster.run(until: { cluster.members[0].following == cluster[3].myself.id }, timeout: 5_000) != nil)
+        // Well within the two seconds for which a restarted primary is careful.
+        cluster.run(milliseconds: 500)
+        cluster.kill(3)
+        let duration = try #require(cluster.run(until: { cluster.owner(of: 0) == 0 && cluster.allAreOK }))
+        #expect(duration < 300)
+    }
+
+    @Test("vote requests that are lost are repeated in the same epoch")
+    func lostRequests() throws {
+        let cluster = TestCluster.booted(primaries: 3, replicas: 1) { $0.nodeTimeoutMilliseconds = 15_000 }
+        let epoch = cluster[1].currentEpoch
+        let lossEndsAt = cluster.now + 150
+        // The type of a packet stands at offset 12; 5 is FAILOVER_AUTH_REQUEST.
+        cluster.filter = { _, _, packet in !(packet[12] == 0 && packet[13] == 5 && cluster.now < lossEndsAt) }
+        cluster.kill(0)
+        let duration = try #require(cluster.run(until: { cluster.owner(of: 0) == 3 && cluster.allAreOK }))
+        #expect(duration > 150 && duration < 600)
+        #expect(cluster[1].currentEpoch == epoch + 1)
+    }
+
+    @Test("every voter hears at once of a new replica, so that it can be elected")
+    func roleIsTold() throws {
+        let cluster = TestCluster.booted(primaries: 3, replicas: 1) { $0.nodeTimeoutMilliseconds = 15_000 }
+        let mover = NodeID(cluster.id(3))!, target = NodeID(cluster.id(1))!
+        #expect(cluster.execute(3, "REPLICATE \(target)") == .ok)
+        cluster.run(milliseconds: 50)
+        for index in 0...2 { #expect(cluster[index].node(mover)?.primary?.id == target) }
+    }
+
     @Test("a primary without replicas that is killed and started again serves again after seconds")
     func restartWithoutReplica() throws {
         let cluster = TestCluster.booted(primaries: 3, replicas: 0)

@@ -15,7 +15,12 @@
 // 5. With the votes of a majority the candidate takes the election's epoch as config epoch, the slots of its primary
 //    and the role, and tells everybody.
 //
-// Candidates that fail try again after four node time-outs (at least 4 seconds), or at once when they see that
+// Voters that have not answered are asked again in the same epoch, first after 200 ms: the request may have been lost
+// with a link, or have come before the news that its sender is a replica or its primary down. Whoever has voted in the
+// epoch does not vote again, so this is safe. If meanwhile a newer epoch has begun, nobody will vote in ours any more,
+// and the election begins anew. (Redis and Valkey ask once.)
+//
+// Candidates that fail all the same try again after four node time-outs (at least 4 seconds), or at once when they see that
 // somebody else has won their epoch.
 //
 // Source: `clusterHandleSlaveFailover`, `clusterSendFailoverAuthIfNeeded` in Redis 7.0 `cluster.c`; delays, ranks and
@@ -34,6 +39,8 @@ struct Election {
     static let retryFactor: Int64 = 2
     /// `CLUSTER_CANT_FAILOVER_RELOG_PERIOD`
     static let relogMilliseconds: Int64 = 10_000
+    /// After which voters are asked again, and twice as long after each time.
+    static let repeatMilliseconds: Int64 = 200
 
     enum Obstacle: String {
         case dataAge = """
@@ -53,6 +60,9 @@ struct Election {
     var failedPrimaryRank = 0
     /// Voters of this election; a repeated vote counts once.
     var voters: Set<UInt16> = []
+    /// When those who have not voted are asked again.
+    var repeatsAt: Int64 = .max
+    var repeatInterval = repeatMilliseconds
     var obstacle: Obstacle?
     var obstacleLoggedAt: Int64 = 0
 
@@ -117,6 +127,7 @@ extension ClusterState {
             winElection()
         } else {
             noteObstacle(.waitingVotes)
+            if now >= election.repeatsAt { repeatRequest(isManual: isManual) }
         }
     }
 
@@ -136,6 +147,7 @@ extension ClusterState {
         let unit = electionDelayUnit
         election.isSent = false
         election.voters = []
+        election.repeatInterval = Election.repeatMilliseconds
         election.rank = isManual ? 0 : replicaRank
         election.failedPrimaryRank = isManual ? 0 : failedPrimaryRank
         var delay: Int64 = 0
@@ -213,13 +225,29 @@ extension ClusterState {
         election.voters = []
         election.isSent = true
         log(.notice, "Starting a failover election for epoch \(currentEpoch).")
-        let mustForce = isManual || mayStartWithoutDelay
-        broadcast(.authRequest) { header in
-            var header = header
-            if mustForce { header.messageFlags.insert(.forceAck) }
-            return BusPacketEncoder.bare(.authRequest, header)
-        }
+        broadcast(.authRequest) { voteRequest($0, isManual: isManual) }
+        election.repeatsAt = now + election.repeatInterval
         todo.insert([.saveConfig, .syncConfig, .updateHealth])
+    }
+
+    private func voteRequest(_ header: BusPacketEncoder.Header, isManual: Bool) -> [UInt8] {
+        var header = header
+        if isManual || mayStartWithoutDelay { header.messageFlags.insert(.forceAck) }
+        return BusPacketEncoder.bare(.authRequest, header)
+    }
+
+    private func repeatRequest(isManual: Bool) {
+        guard currentEpoch == election.epoch else {
+            log(.notice, "Epoch \(currentEpoch) has begun: resetting my election of epoch \(election.epoch)")
+            election = Election()
+            return planElection(isManual: isManual)
+        }
+        election.repeatInterval *= 2
+        election.repeatsAt = now + election.repeatInterval
+        let bytes = voteRequest(packetHeader(), isManual: isManual)
+        for node in allNodes where node.isVoting && !election.voters.contains(node.index) {
+            if let link = node.link { send(bytes, .authRequest, on: link) }
+        }
     }
 
     func receiveVote(_ packet: BusPacket, from sender: ClusterNode) {
@@ -231,6 +259,7 @@ extension ClusterState {
 
     private func winElection() {
         log(.notice, "Failover election won: I'm the new primary.")
+        health.confirm()
         if myself.configEpoch < election.epoch {
             myself.configEpoch = election.epoch
             log(.notice, "configEpoch set to \(election.epoch) after successful failover")
