@@ -23,6 +23,8 @@ package struct LocalCluster {
         self.progress = progress
     }
 
+    /// More than a server needs from its first listener to its pid file, on a busy machine too.
+    private static let pidFileSeconds = 3.0
     package static let settingsFileName = "cluster.conf"
 
     package struct LocalNode {
@@ -59,7 +61,7 @@ package struct LocalCluster {
         let plan = try ClusterPlan(
             nodes: settings.addresses, replicasPerPrimary: settings.replicas, allowsSinglePrimary: true)
         let deadline = Deadline.after(seconds: timeoutSeconds)
-        let stopped = nodes.filter { $0.pid == nil }
+        let stopped = nodes.filter { $0.pid == nil && !isAboutToRun($0) }
         if !stopped.isEmpty { try launch(stopped, server: server, deadline: deadline) }
 
         var formation = ClusterFormation(
@@ -74,6 +76,18 @@ package struct LocalCluster {
         } catch let timeout as ClusterTimeout {
             throw explained(timeout.complaints[0].address, "\(timeout)")
         }
+    }
+
+    /// A start that was killed may have left a node that listens already and has yet to write its pid file.
+    private func isAboutToRun(_ node: LocalNode) -> Bool {
+        let deadline = Deadline.after(seconds: Self.pidFileSeconds)
+        while Files.read(node.configuration) != nil, !deadline.hasPassed,
+            (try? NodeConnection(to: node.address, deadline: deadline)) != nil
+        {
+            if node.pid != nil { return true }
+            pause(milliseconds: 50)
+        }
+        return false
     }
 
     private func launch(_ stopped: [LocalNode], server: String, deadline: Deadline) throws {
