@@ -32,8 +32,17 @@ class Writers:
         self.written = 0
         self.read = 0
         self.books = [{f"writer{number}:{n}": [0, 0] for n in range(keys)} for number in range(count)]
+        # Per writer: when its last write was acknowledged, and the longest time between two since `forget_pauses`.
+        self.acknowledged_at = [time.monotonic()] * count
+        self.longest_pause = [0.0] * count
         self.threads = [
             threading.Thread(target=self.run, args=(number,), daemon=True) for number in range(count)]
+
+    def forget_pauses(self):
+        self.longest_pause = [0.0] * len(self.threads)
+
+    def have_written_since(self, moment):
+        return all(at > moment for at in self.acknowledged_at)
 
     def __enter__(self):
         for thread in self.threads:
@@ -63,6 +72,9 @@ class Writers:
                     raise redis.RedisError("SET was not answered with OK")
                 entry[0] = version
                 self.written += 1
+                now = time.monotonic()
+                self.longest_pause[number] = max(self.longest_pause[number], now - self.acknowledged_at[number])
+                self.acknowledged_at[number] = now
                 if picker.random() < 0.3:
                     key = picker.choice(keys)
                     self.check(key, client.get(key), books[key])

@@ -137,13 +137,15 @@ def check_nodes_conf_is_locked(environment):
 
 def check_manual_failover(environment):
     """CLUSTER FAILOVER under writers loses nothing; FORCE and TAKEOVER as well while nobody writes."""
-    cluster = environment.cluster(3, 1)
+    cluster = environment.cluster(3, 1, timeout=2000)
     primary, replica = cluster.shards[0]
     writers = Writers(cluster, keys=200)
     with writers:
         for _ in range(4 if environment.is_long else 2):
             fail_over(replica, primary)
             cluster.wait_ok()
+            goal = writers.written + 1000
+            wait_until(lambda: writers.written > goal, 20, "the writers go on")
             primary, replica = replica, primary
     writers.check_all()
     writers.expect_clean()

@@ -253,7 +253,7 @@ def run(environment, *arguments, fails=False):
 
 def execute(command, fails):
     start = time.monotonic()
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=400, stdin=subprocess.DEVNULL)
     output = result.stdout + result.stderr
     if fails != (result.returncode != 0):
         raise Failure(f"{' '.join(command)} ended with {result.returncode} after {time.monotonic() - start:.1f} s: {output}")

@@ -6,7 +6,8 @@ import time
 from harness import Failure, RawConnection, encode, expect, expect_equal, key_in_slots, wait_until
 from workload import GapProbe, Writers
 
-# The write outage after `kill -9` that is accepted of Martlet, at any cluster-node-timeout (target: 0.3).
+# The write outage after `kill -9` that is accepted of Martlet, at any cluster-node-timeout (target: 0.3). Held against
+# the --long form only: a loaded machine without a spare core measures itself.
 GAP_SECONDS_MAX = 0.5
 
 
@@ -19,31 +20,36 @@ def check_gap(environment):
         timeouts = [1000, 5000, 15000] if environment.is_long else [1000, 5000]
     rounds = options.rounds or (10 if environment.is_long else 3)
     environment.note(f"{'node timeout':>14}{'kills':>7}{'median gap':>12}{'longest':>9}{'shortest':>10}"
-                     f"{'rejoined after':>16}{'partial resyncs':>17}")
+                     f"{'redis-py median':>17}{'longest':>9}{'rejoined after':>16}")
     too_long = []
     for timeout in timeouts:
         cluster = environment.cluster(3, 1, timeout=timeout)
         is_martlet = cluster.nodes[0].is_martlet()
         if not is_martlet and timeout > 5000 and not environment.is_long:
             continue
-        gaps, rejoins, partial = [], [], 0
+        gaps, pauses, rejoins = [], [], []
         with Writers(cluster, count=2, keys=200, tolerate_errors=True) as writers:
             for number in range(rounds):
                 primary, replica = cluster.shards[number % 3]
                 if primary.role() != "master":
                     primary, replica = replica, primary
+                writers.forget_pauses()
                 gaps.append(kill_and_measure(cluster, primary, replica, timeout))
+                # The same as an application sees it through redis-py, with its errors, back-off and refresh of the slots.
+                settled = time.monotonic()
+                wait_until(lambda: writers.have_written_since(settled), 30, "redis-py writes again")
+                pauses.append(max(writers.longest_pause))
                 start = time.monotonic()
                 primary.start()
                 wait_until(lambda: primary.role() == "slave", 30 + timeout / 500, f"{primary} is back as a replica")
                 wait_until(lambda: primary.info("replication")["master_link_status"] == "up", 30, f"{primary} is in sync")
                 rejoins.append(time.monotonic() - start)
-                partial += int(replica.info("stats")["sync_partial_ok"]) > 0
                 cluster.wait_ok(30 + timeout / 250)
         expect_values(writers)
         environment.note(f"{timeout:>11} ms{len(gaps):>7}{statistics.median(gaps):>10.2f} s{max(gaps):>7.2f} s"
-                         f"{min(gaps):>8.2f} s{statistics.median(rejoins):>14.2f} s{partial:>17}")
-        if is_martlet and statistics.median(gaps) > GAP_SECONDS_MAX:
+                         f"{min(gaps):>8.2f} s{statistics.median(pauses):>15.2f} s{max(pauses):>7.2f} s"
+                         f"{statistics.median(rejoins):>14.2f} s")
+        if is_martlet and environment.is_long and statistics.median(gaps) > GAP_SECONDS_MAX:
             too_long.append(timeout)
         for node in cluster.nodes:
             node.kill()

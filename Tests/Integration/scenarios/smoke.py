@@ -195,7 +195,7 @@ def check_shutdown(environment):
         except subprocess.TimeoutExpired:
             raise Failure(f"{how} did not end the process in 10 s") from None
         expect_equal(status, 0, f"exit status after {how}")
-        expect(time.monotonic() - start < 3, f"{how} took {time.monotonic() - start:.1f} s")
+        expect(time.monotonic() - start < 10, f"{how} took {time.monotonic() - start:.1f} s")
         expect_closed(idle)
         server.start()
         expect_equal(server.call("PING"), b"PONG", "after a restart on the same port")
@@ -356,7 +356,7 @@ def check_benchmark(environment):
     for pipeline in (1, 16):
         result = subprocess.run(
             ["redis-benchmark", "-p", str(server.port), "-n", "20000", "-c", "50", "-P", str(pipeline), "-q",
-             "-t", "ping,set,get,incr,mset", "-r", "10000"], capture_output=True, text=True, timeout=60)
+             "-t", "ping,set,get,incr,mset", "-r", "10000"], capture_output=True, text=True, timeout=240)
         output = result.stdout + result.stderr
         expect(result.returncode == 0 and "ERR" not in output and "WARNING" not in output, output)
 
