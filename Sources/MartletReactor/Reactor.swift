@@ -60,6 +60,9 @@ package struct Reactor: ~Copyable {
     private static let receiveBytesMin = 16 * 1024
     /// What one replica is sent at a time, to be fair.
     private static let replicaBytesPerTurn = 1 << 20
+    /// Unsent replies of a client that has not authenticated: Redis' fixed buffer and 1 KiB more.
+    /// (PROTO_REPLY_CHUNK_BYTES + REPLY_BUFFER_SIZE_UNAUTHENTICATED_CLIENT)
+    private static let unauthenticatedOutputBytesMax = 17 * 1024
     /// (MAX_ACCEPTS_PER_CALL)
     private static let acceptsPerTurnMax = 1000
     // Tokens of the poller: those of the listeners, then the fixed ones, then links by number; addresses of connections are
@@ -517,6 +520,11 @@ package struct Reactor: ~Copyable {
     private mutating func checkOutputLimit(_ connection: ConnectionPointer) {
         let client = connection.pointee.client
         let unsent = UInt64(client.pointee.reply.count - connection.pointee.sent)
+        // Who has not authenticated may not make us keep replies that it does not read.
+        if !client.pointee.isAuthenticated, connection.pointee.waitsForWrite, unsent > Self.unauthenticatedOutputBytesMax {
+            Log.warning("Client \(client.pointee.address) scheduled to be closed ASAP for overcoming of output buffer limits.")
+            return close(connection)
+        }
         let limit = node.configuration.outputBufferLimits.normal
         var isExceeded = limit.hardBytes > 0 && unsent > limit.hardBytes
         if !client.pointee.isAuthenticated, unsent > Self.unauthenticatedReplyBytesMax { isExceeded = true }

@@ -119,7 +119,7 @@ extension Reactor {
     /// Tells the bus how replication stands; elections go by it.
     mutating func reportReplication() {
         guard let bus else { return }
-        bus.status.replicationOffset = node.replicationOffset
+        bus.status.replicationOffset = node.announcedOffset
         bus.status.lastPrimaryContact = node.lastPrimaryContact
         let isUp = node.isPrimaryLinkUp
         if bus.status.isPrimaryLinkUp != isUp {

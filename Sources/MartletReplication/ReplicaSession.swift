@@ -101,7 +101,8 @@ package struct ReplicaSession: ~Copyable {
     /// Offset that a full sync may begin at; beyond it the stream could overflow the arithmetic.
     package static let offsetMax = Int64.max / 2
 
-    private let configuration: Configuration
+    /// In force from the next attempt to connect on.
+    package var configuration: Configuration
     package private(set) var state: State
     /// To be sent; the driver removes what the socket took.
     package var output = ByteBuffer()

@@ -191,6 +191,7 @@ package struct Node: ~Copyable {
         requiresPassword = !configuration.requirePassword.isEmpty
         if !requiresPassword { for client in clients { client.pointee.flags.insert(.authenticated) } }
         updateReplicaGate()
+        configureReplication()
         setGate(.fewReplicas, configuration.minReplicasToWrite > 0)
     }
 

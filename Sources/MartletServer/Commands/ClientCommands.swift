@@ -396,6 +396,8 @@ extension Node {
             count += 1
             if client == caller {
                 client.pointee.flags.insert(.closeAfterReply)
+            } else if client.pointee.flags.contains(.primary) {
+                dropPrimaryLink()
             } else {
                 client.pointee.flags.insert(.closeNow)
                 effects.append(.close(client))

@@ -161,10 +161,8 @@ extension Directive {
         bool("rdb-del-sync-files", default: false, support: .noEffect),
         bool("rdb-save-incremental-fsync", default: true, support: .noEffect),
         integer("rdb-key-save-delay", default: 0, int32Min...int32Max, flags: [.hidden], support: .noEffect),
-        integer("key-load-delay", default: 0, int32Min...int32Max, flags: [.hidden], support: .noEffect),
-        integer(
-            "loading-process-events-interval-bytes", default: 2 << 20, 1024...int32Max, flags: [.hidden],
-            support: .noEffect),
+        integer("key-load-delay", \.keyLoadDelayMicroseconds, int32Min...int32Max, flags: [.hidden]),
+        integer("loading-process-events-interval-bytes", \.imageBytesHeldMax, 1024...int32Max, flags: [.hidden]),
         bool("stop-writes-on-bgsave-error", \.stopsWritesOnSaveError),
         bool("appendonly", \.isAppendOnly, flags: [.denyLoading], support: .later),
         text("appendfilename", \.appendFileName, flags: [.immutable], isAbsentWhenEmpty: false) {

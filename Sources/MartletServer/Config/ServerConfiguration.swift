@@ -192,6 +192,10 @@ package struct ServerConfiguration: Sendable {
     package var clusterMessageGossipPercent = 10
     package var availabilityZone = ""
     /// Without a turn of the command loop for so long, the bus stops answering and the node is failed over.
+    /// Sleep before each key of an image; below 0 one microsecond for one key in so many. For tests.
+    package var keyLoadDelayMicroseconds = 0
+    /// `loading-process-events-interval-bytes`: an image up to this long is loaded in one go.
+    package var imageBytesHeldMax = 2 << 20
     package var clusterStallMilliseconds = 10_000
 
     // MARK: Lines that are not directives with a value

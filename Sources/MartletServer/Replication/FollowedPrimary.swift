@@ -20,6 +20,8 @@ final class FollowedPrimary {
     var batch = RequestBatch()
     /// A transaction from MULTI on, until its EXEC is there: it is applied as a whole or, when the link breaks, not at all.
     var transaction: ByteBuffer?
+    /// The beginning of an image that is not loaded yet; nil if there is none, or loading has begun.
+    var heldImage: [UInt8]?
     /// Keys of the image are in the database, but not all.
     var isPartlyLoaded = false
     var connectionLoss: String?
@@ -37,5 +39,6 @@ final class FollowedPrimary {
         missing = 0
         transaction = nil
         decoder = nil
+        heldImage = nil
     }
 }

@@ -98,6 +98,13 @@ extension Node {
         abandonLink(primary)
     }
 
+    /// CLIENT KILL of the primary's stream: what it sent and was not executed yet is asked for again over a new link.
+    mutating func dropPrimaryLink() {
+        guard let primary = replication.primary else { return }
+        Log.notice("Connection with master closed by CLIENT KILL.")
+        abandonLink(primary)
+    }
+
     private mutating func abandonLink(_ primary: FollowedPrimary) {
         effects.append(.closePrimaryLink)
         endLink(primary)
@@ -127,9 +134,14 @@ extension Node {
         case .payloadBegins(let byteCount):
             let form = byteCount.map { "\($0) bytes from master" } ?? "streamed RDB from master with EOF"
             Log.notice("MASTER <-> REPLICA sync: receiving \(form) to parser")
-            beginLoading(primary)
-        case .payload(let bytes): load(bytes, primary)
-        case .payloadEnds: endLoading(primary)
+            primary.heldImage = []
+        case .payload(let bytes):
+            guard primary.heldImage != nil else { return load(bytes, primary) }
+            primary.heldImage?.append(contentsOf: bytes)
+            if primary.heldImage?.count ?? 0 > configuration.imageBytesHeldMax { loadHeldImage(primary) }
+        case .payloadEnds:
+            if primary.heldImage != nil { loadHeldImage(primary) }
+            if primary.decoder != nil { endLoading(primary) }
         case .continued(let id):
             Log.notice("Successful partial resynchronization with master.")
             if let id {
@@ -149,6 +161,17 @@ extension Node {
     }
 
     // MARK: The image
+
+    // The beginning of an image is held back, and with it the end of the old data. A short image then takes the place of
+    // the old data within one turn: no client is told LOADING, and a link that breaks early costs nothing. Of a longer one
+    // the rest is loaded as it arrives, with `LOADING` for whoever asks meanwhile.
+
+    private mutating func loadHeldImage(_ primary: FollowedPrimary) {
+        guard let bytes = primary.heldImage else { return }
+        primary.heldImage = nil
+        beginLoading(primary)
+        bytes.withUnsafeBytes { load($0, primary) }
+    }
 
     private mutating func beginLoading(_ primary: FollowedPrimary) {
         // Whoever follows us has to begin again, too.
@@ -197,6 +220,7 @@ extension Node {
             }
             keyspace.selected = index
         case .entry(let entry):
+            if configuration.keyLoadDelayMicroseconds != 0 { delayKey() }
             let key = keyspace.key(entry.key)
             let expiry = entry.expireAtMilliseconds.map { ExpiryChange.set($0) } ?? .remove
             switch entry.value {
@@ -210,6 +234,16 @@ extension Node {
         case .header, .function, .sizes, .slotInfo, .slotImport, .end: break
         }
         return nil
+    }
+
+    /// (debugDelay)
+    private mutating func delayKey() {
+        let delay = configuration.keyLoadDelayMicroseconds
+        if delay > 0 {
+            services.sleep(Int64(delay))
+        } else if replication.random.below(-delay) == 0 {
+            services.sleep(1)
+        }
     }
 
     private mutating func endLoading(_ primary: FollowedPrimary) {

@@ -10,6 +10,13 @@ extension Node {
     /// A primary's: bytes that were logged. A replica's: bytes of its primary's log that were applied.
     package var replicationOffset: Int64 { replication.feed.log.end }
 
+    /// The offset that the cluster bus announces: 0 while the data belongs to no history, because an image is being loaded
+    /// or could not be. Such a replica is passed over by clients and comes last in elections.
+    /// (replicationGetSlaveOffset)
+    package var announcedOffset: Int64 {
+        replication.primary != nil && !replication.feed.log.isActive ? 0 : replication.feed.log.end
+    }
+
     package var isFollowing: Bool { replication.primary != nil }
 
     /// Our primary is connected and in sync.
@@ -57,23 +64,30 @@ extension Node {
         } else {
             leavePrimary()
         }
+        // Without a log the offset did not move though the data may have changed.
+        let canResume = sharesHistory && replication.feed.log.isActive
+        replication.primary = FollowedPrimary(
+            host: host, port: port,
+            session: ReplicaSession(
+                configuration: sessionConfiguration,
+                resuming: canResume ? (replication.history.id, replication.feed.log.end) : nil,
+                now: time.monotonicMilliseconds))
+        roleChanged()
+        driveSession()
+    }
+
+    private var sessionConfiguration: ReplicaSession.Configuration {
         var session = ReplicaSession.Configuration(
             listeningPort: configuration.replicaAnnouncePort != 0 ? configuration.replicaAnnouncePort : configuration.port)
         if !configuration.primaryPassword.isEmpty { session.password = configuration.primaryPassword }
         if !configuration.primaryUser.isEmpty { session.user = configuration.primaryUser }
         if !configuration.replicaAnnounceAddress.isEmpty { session.announcedAddress = configuration.replicaAnnounceAddress }
         session.timeoutMilliseconds = Int64(configuration.replicationTimeoutSeconds) * 1000
-        // Without a log the offset did not move though the data may have changed.
-        let canResume = sharesHistory && replication.feed.log.isActive
-        replication.primary = FollowedPrimary(
-            host: host, port: port,
-            session: ReplicaSession(
-                configuration: session,
-                resuming: canResume ? (replication.history.id, replication.feed.log.end) : nil,
-                now: time.monotonicMilliseconds))
-        roleChanged()
-        driveSession()
+        return session
     }
+
+    /// A changed configuration counts for the link that is tried next; a wrong password can so be put right.
+    mutating func configureReplication() { replication.primary?.session.configuration = sessionConfiguration }
 
     /// Serves writes from now on. Whoever followed the same primary may go on with this node from where it was.
     package mutating func becomePrimary() {

@@ -308,6 +308,47 @@ struct ReplicationTests {
         #expect(network[2]("GET key") == .bulk("new"))
     }
 
+    @Test("A password that is put right counts for the next attempt")
+    func laterPassword() {
+        let network = ReplicationNetwork(seed: 17, nodeCount: 2)
+        var configuration = network[1].node.configuration
+        configuration.requirePassword = Array("secret".utf8)
+        network[1].node.configure(configuration, changed: ["requirepass"])
+        network[2]("REPLICAOF 127.0.0.1 1")
+        network.advance(milliseconds: 3000)
+        #expect(network[2].replication("master_link_status") == "down")
+        configuration = network[2].node.configuration
+        configuration.primaryPassword = Array("secret".utf8)
+        network[2].node.configure(configuration, changed: ["masterauth"])
+        network.advance(milliseconds: 3000)
+        #expect(network[2].replication("master_link_status") == "up")
+    }
+
+    @Test("CLIENT KILL of the primary's stream makes a replica connect anew")
+    func killedStream() {
+        let network = ReplicationNetwork(seed: 19, nodeCount: 2)
+        network[1]("SET key 1")
+        follow(network, 2, 1)
+        #expect(network[2]("CLIENT KILL TYPE master") == ":1\r\n")
+        #expect(network[2].replication("master_link_status") == "down")
+        network[1]("SET key 2")
+        network.advance(milliseconds: 2000)
+        #expect(network[2].replication("master_link_status") == "up")
+        #expect(network[2]("GET key") == .bulk("2"))
+        #expect(network[1].node.synchronizationCounts == (full: 1, partial: 1, refused: 0))
+    }
+
+    @Test("The first PING comes a period after the first replica")
+    func firstPing() {
+        let network = ReplicationNetwork(seed: 18, nodeCount: 2) { $0.replicationPingSeconds = 5 }
+        network.advance(milliseconds: 7000)
+        follow(network, 2, 1)
+        network.advance(milliseconds: 4000)
+        #expect(network[1].node.replicationOffset == 0)
+        network.advance(milliseconds: 2000)
+        #expect(network[1].log(from: 0).hasSuffix("*1\r\n$4\r\nPING\r\n"))
+    }
+
     @Test("Without replicas nothing is logged")
     func idle() {
         let node = NodeHarness()
