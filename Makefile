@@ -25,7 +25,7 @@ TEST_PACKAGES := $(BUILD_PACKAGES) redis-server redis-tools tcl python3 python3-
 TOOLCHAIN_PACKAGES := g++ libc6-dev
 
 .PHONY: help cluster stop status build build-packages test test-packages check-swift unit-tests \
-	integration-tests redis-suite install uninstall format lint clean
+	integration-tests redis-suite simulator install uninstall format lint clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -51,6 +51,10 @@ build: build-packages check-swift $(JEMALLOC_OBJECT)
 $(JEMALLOC_OBJECT): | build-packages
 	@mkdir -p $(BUILD)
 	ld -r --whole-archive "$$(pkg-config --variable=libdir jemalloc)/libjemalloc_pic.a" -o $@
+
+# Not installed: for tests and for developers.
+simulator: build-packages check-swift $(JEMALLOC_OBJECT)
+	$(RELEASE_BUILD) --product martlet-simulator
 
 check-swift:
 	@command -v $(SWIFT) >/dev/null || { echo "No swift in PATH: install Swift 6.2 or later, https://swift.org/install"; exit 1; }

@@ -85,6 +85,7 @@ let package = Package(
             ]),
 
         tests("MartletBaseTests", of: ["MartletBase"]),
+        tests("MartletSimulationTests", of: ["MartletSimulation"]),
         tests("MartletToolTests", of: ["martlet", "MartletBase"]),
         tests("MartletToolsTests", of: ["martlet-tools", "MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),

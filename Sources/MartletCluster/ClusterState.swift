@@ -254,7 +254,11 @@ package final class ClusterState {
 
     package func resumed(now: Int64) {
         begin(now)
-        isStalled = false
+        if isStalled {
+            isStalled = false
+            // PINGs that came meanwhile were never answered, and peers send no second one on the same link.
+            for link in links.values.sorted(by: { $0.id.rawValue < $1.id.rawValue }) where link.isInbound { close(link) }
+        }
         finish()
     }
 

@@ -14,6 +14,4 @@ package enum Sabotage: String, Sendable, CaseIterable {
     case confirmsTooEarly
     /// A primary says that it holds back writes for a manual failover, and does not.
     case ignoresWritePause
-    /// A node throws away every packet that tells of newer owners.
-    case deafToUpdates
 }

@@ -407,7 +407,6 @@ extension Simulation {
     private func deliver(_ bytes: [UInt8], _ link: BusLinkID, _ process: SimulatedProcess) {
         fingerprint.add(.packet, time: time, node: process.id.node)
         fingerprint.add(bytes)
-        if options.sabotage == .deafToUpdates, process.id.node == 0, Packet.kind(bytes) == .update { return }
         event(process) { state, now in
             bytes.withUnsafeBytes { state.receive($0, on: link, now: now) }
         }
