@@ -65,6 +65,10 @@ package struct Reactor: ~Copyable {
     private static let unauthenticatedOutputBytesMax = 17 * 1024
     /// (MAX_ACCEPTS_PER_CALL)
     private static let acceptsPerTurnMax = 1000
+    /// A wait that lasted this much longer than it was asked to: more than a loaded machine's scheduler is late.
+    private static let absenceMilliseconds: Int64 = 1000
+    /// How long clients wait for news after an absence.
+    private static let newsMilliseconds: Int64 = 100
     // Tokens of the poller: those of the listeners, then the fixed ones, then links by number; addresses of connections are
     // far above all of them.
     private static let inboxToken: UInt64 = 1021
@@ -177,6 +181,7 @@ package struct Reactor: ~Copyable {
         let isIdle = resumed.isEmpty && !node.wantsTurn && !node.hasUrgentWork
         let timeout = isIdle ? max(0, nextCron - now) : 0
         let eventCount = poller.wait(timeoutMilliseconds: Int(timeout))
+        if bus != nil, SystemClock.monotonicMilliseconds - now > timeout + Self.absenceMilliseconds { awaitNews() }
         updateTime()
         if let bus {
             bus.status.beat(now: node.time.monotonicMilliseconds)
@@ -229,6 +234,17 @@ package struct Reactor: ~Copyable {
     }
 
     // MARK: The cluster bus
+
+    /// This process stood still (SIGSTOP, a suspended machine), and a replica may have taken its place. The bus has a moment
+    /// to hear of that before clients are served: their writes would be acknowledged, and lost.
+    private mutating func awaitNews() {
+        let deadline = SystemClock.monotonicMilliseconds + Self.newsMilliseconds
+        while let view = view?.value, view.isOK, !view.isReplica, SystemClock.monotonicMilliseconds < deadline {
+            SystemClock.sleep(microseconds: 1000)
+            _ = self.view!.refresh()
+        }
+        if let view { node.adopt(view.value) }
+    }
 
     /// The view comes first: a client that is told OK finds it in force.
     private mutating func refreshView() {

@@ -74,6 +74,9 @@ def check_frozen_primary(environment):
     primary.thaw()
     wait_until(lambda: primary.role() == "slave", 15, "the old primary becomes a replica")
     cluster.wait_ok()
+    # It took no write of those that had waited in its sockets, else its history would have split off.
+    partial = int(replica.info("stats")["sync_partial_ok"])
+    environment.note(f"awake again it follows by {'a partial' if partial else 'a full'} resync")
 
 
 def check_slow_primary_stays(environment):
