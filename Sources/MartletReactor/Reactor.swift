@@ -249,6 +249,7 @@ package struct Reactor: ~Copyable {
     /// The view comes first: a client that is told OK finds it in force.
     private mutating func refreshView() {
         guard view != nil, view!.refresh() else { return }
+        if !view!.value.isReplica, node.isFollowing { drainPrimaryLink() }
         node.adopt(view!.value)
     }
 
@@ -261,7 +262,9 @@ package struct Reactor: ~Copyable {
             case .reply(let token, let reply): node.clusterReplied(token, reply)
             case .followPrimary(_, let host, let port, let sharesHistory):
                 node.follow(host: host, port: Int(port), sharesHistory: sharesHistory)
-            case .becomePrimary: node.becomePrimary()
+            case .becomePrimary:
+                drainPrimaryLink()
+                node.becomePrimary()
             case .pauseWrites(let milliseconds): node.pauseWritesForFailover(milliseconds: milliseconds)
             case .resumeWrites: node.resumeWritesAfterFailover()
             case .deleteKeys(let slots): node.deleteKeys(inSlots: slots)
@@ -563,7 +566,14 @@ package struct Reactor: ~Copyable {
         for effect in effects {
             switch effect {
             case .send(let client):
-                if let connection = connection(of: client) { queueWrite(connection) }
+                guard let connection = connection(of: client) else { break }
+                if client.pointee.flags.contains(.replica), !connection.pointee.isClosed {
+                    // Before any client is told that its write is done: if this process is killed in between, the
+                    // kernel still delivers what the replica's socket has.
+                    if !connection.pointee.waitsForWrite { send(connection) }
+                } else {
+                    queueWrite(connection)
+                }
             case .resume(let client):
                 if let connection = connection(of: client) { resumed.append(connection) }
             case .close(let client):

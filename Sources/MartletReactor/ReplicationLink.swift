@@ -77,6 +77,22 @@ extension Reactor {
         if event.isWritable { sendToPrimary(isWritable: true) }
     }
 
+    /// Takes what has already arrived from a primary that this node is about to replace: those writes were acknowledged.
+    mutating func drainPrimaryLink() {
+        guard let link = primaryLink, !link.isConnecting else { return }
+        var left = Self.drainedBytesMax
+        while left > 0, node.isPrimaryLinkUp,
+            case .transferred(let count) = Socket.receive(link.fd, into: scratch.baseAddress!, count: scratch.count)
+        {
+            left -= count
+            node.statistics.bytesReceived += count
+            node.primaryLinkReceived(UnsafeRawBufferPointer(start: scratch.baseAddress, count: count))
+        }
+    }
+
+    /// A primary that lives on could send for ever.
+    private static let drainedBytesMax = 64 << 20
+
     /// Sends what the node has for its primary. Called at the end of every turn.
     mutating func sendToPrimary(isWritable: Bool = false) {
         guard let link = primaryLink, !link.isConnecting, isWritable || !link.waitsForWrite else { return }

@@ -1,5 +1,6 @@
 import MartletBase
 import MartletKeyspace
+import MartletReplication
 
 extension Node {
     mutating func writeMemoryInfo(_ text: inout InfoText) {
@@ -56,6 +57,8 @@ extension Node {
         text.add("mem_fragmentation_ratio", hundredths: ratio(process.residentBytes, used))
         text.add("mem_fragmentation_bytes", process.residentBytes - used)
         text.add("mem_not_counted_for_evict", 0)
+        text.add("mem_replication_backlog", replication.feed.log.allocatedBytes)
+        text.add("mem_total_replication_buffers", replication.feed.log.allocatedBytes)
         text.add("mem_clients_slaves", replicaBytes)
         text.add("mem_clients_normal", clientBytes)
         text.add("mem_aof_buffer", 0)

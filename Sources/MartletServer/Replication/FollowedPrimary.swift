@@ -24,7 +24,9 @@ final class FollowedPrimary {
     var heldImage: [UInt8]?
     /// Keys of the image are in the database, but not all.
     var isPartlyLoaded = false
-    var connectionLoss: String?
+    /// When this node's data was last known to be what a primary of this history has: while the link is down. 0 if it
+    /// never was, or is half an image.
+    var lastContact: Int64 = 0
 
     init(host: String, port: Int, session: consuming ReplicaSession) {
         self.host = host

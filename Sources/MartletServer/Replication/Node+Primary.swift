@@ -52,6 +52,7 @@ extension Node {
 
     /// What a broken or closed link leaves behind.
     mutating func endLink(_ primary: FollowedPrimary) {
+        if primary.session.isStreaming { primary.lastContact = primary.session.heardAt }
         if case .disconnected = primary.session.state {} else {
             primary.session.linkClosed(now: time.monotonicMilliseconds)
         }
@@ -183,6 +184,7 @@ extension Node {
         Log.notice("MASTER <-> REPLICA sync: Loading DB in memory")
         primary.decoder = RDBDecoder(stringBytesMax: configuration.protoMaxBulkLength)
         primary.isPartlyLoaded = true
+        primary.lastContact = 0
         replication.streamDatabase = 0
         setGate(.loading, true)
     }

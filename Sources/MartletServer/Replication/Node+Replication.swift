@@ -22,10 +22,11 @@ extension Node {
     /// Our primary is connected and in sync.
     package var isPrimaryLinkUp: Bool { replication.primary?.session.isStreaming ?? false }
 
-    /// When anything came from the primary last; when the link went down if it is; 0 for never. Monotonic milliseconds.
+    /// When anything came from the primary last; when the link went down if it is. 0 if the data never were the
+    /// primary's: such a replica must not be elected. Monotonic milliseconds.
     package var lastPrimaryContact: Int64 {
         guard let primary = replication.primary else { return 0 }
-        return primary.session.downSince ?? primary.session.heardAt
+        return primary.session.isStreaming ? primary.session.heardAt : primary.lastContact
     }
 
     /// Bytes of the log that the slowest replica has not acknowledged; nil without replicas in sync. For SHUTDOWN.
@@ -51,6 +52,7 @@ extension Node {
     ///   sent; otherwise everything is asked for.
     package mutating func follow(host: String, port: Int, sharesHistory: Bool = true) {
         if let primary = replication.primary, primary.host == host, primary.port == port { return }
+        let contact = sharesHistory ? lastPrimaryContact : 0
         if replication.primary == nil {
             flushPropagation()
             refuseWaiting()
@@ -72,6 +74,7 @@ extension Node {
                 configuration: sessionConfiguration,
                 resuming: canResume ? (replication.history.id, replication.feed.log.end) : nil,
                 now: time.monotonicMilliseconds))
+        replication.primary?.lastContact = contact
         roleChanged()
         driveSession()
     }
