@@ -186,7 +186,8 @@ package struct Node: ~Copyable {
 
     /// Brings what was derived from the configuration up to date.
     private mutating func configurationChanged() {
-        requestLimits.bulkBytesMax = configuration.protoMaxBulkLength
+        // An entry has room for lengths of 32 bits only.
+        requestLimits.bulkBytesMax = min(configuration.protoMaxBulkLength, Keyspace.stringBytesLimit)
         keyspace.stringBytesMax = configuration.protoMaxBulkLength
         requiresPassword = !configuration.requirePassword.isEmpty
         if !requiresPassword { for client in clients { client.pointee.flags.insert(.authenticated) } }

@@ -201,12 +201,8 @@ extension Command {
         complexity: "O(N) where N is the number of keys to retrieve.", summary: "Get the values of all the given keys",
         run: .data { request, keyspace, reply throws(ReplyError) in
             reply.array(request.count - 1)
-            for index in 1..<request.count {
-                if let entry = keyspace.lookupRead(request.key(at: index, in: keyspace)), entry.isString {
-                    reply.string(entry)
-                } else {
-                    reply.null()
-                }
+            keyspace.forEachKey(of: request, step: 1) { key, _, keyspace in
+                if let entry = keyspace.lookupRead(key), entry.isString { reply.string(entry) } else { reply.null() }
             }
         })
 
@@ -237,8 +233,8 @@ extension Command {
         })
 
     private static func setPairs(_ request: Request, _ keyspace: inout Keyspace) {
-        for index in stride(from: 1, to: request.count, by: 2) {
-            keyspace.setString(request.key(at: index, in: keyspace), request[index + 1])
+        keyspace.forEachKey(of: request, step: 2) { key, index, keyspace in
+            keyspace.setString(key, request.arguments[index + 1])
         }
     }
 }
@@ -649,6 +645,26 @@ extension Request {
 }
 
 extension Keyspace {
+    /// Visits the keys of a request from index 1 on: a few at a time, so that their buckets are fetched side by side.
+    ///
+    /// - Parameter step: 1 if all arguments are keys, 2 if there is a value behind each.
+    @inline(__always)
+    mutating func forEachKey(of request: Request, step: Int, _ visit: (Key, Int, inout Keyspace) -> Void) {
+        withUnsafeTemporaryAllocation(of: Key.self, capacity: 16) { keys in
+            var index = 1
+            while index < request.count {
+                let count = min(16, (request.count - index + step - 1) / step)
+                for number in 0..<count {
+                    let key = request.key(at: index + number * step, in: self)
+                    prefetchBucket(database: selected, hash: key.hash, table: key.table)
+                    keys.initializeElement(at: number, to: key)
+                }
+                for number in 0..<count { visit(keys[number], index + number * step, &self) }
+                index += count * step
+            }
+        }
+    }
+
     /// The entry of a key that a command reads as a string.
     @inline(__always)
     mutating func readString(_ key: Key) throws(ReplyError) -> Entry? {
