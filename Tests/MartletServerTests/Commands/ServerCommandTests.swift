@@ -39,3 +39,32 @@ import Testing
             node("ACL LIST").contains("#ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad ~* &* +@all"))
     }
 }
+
+@Suite struct FunctionCommandTests {
+    /// What redis-server 7.0.15 dumps when it has no functions.
+    private static let emptyPayload = "\\n\\x00]\\x9b\\\\@\\x0f\\x7f\\xa2\\xda"
+
+    @Test(arguments: [
+        ("FUNCTION LIST", "*0\r\n"),
+        ("FUNCTION LIST WITHCODE LIBRARYNAME a*", "*0\r\n"),
+        ("FUNCTION LIST LIBRARYNAME", "-ERR library name argument was not given\r\n"),
+        ("FUNCTION LIST NOISE", "-ERR Unknown argument NOISE\r\n"),
+        ("FUNCTION FLUSH SYNC", "+OK\r\n"),
+        ("FUNCTION FLUSH NOISE", "-ERR FUNCTION FLUSH only supports SYNC|ASYNC option\r\n"),
+        ("FUNCTION RESTORE \"\(emptyPayload)\"", "+OK\r\n"),
+        ("FUNCTION RESTORE \"\(emptyPayload)\" FLUSH", "+OK\r\n"),
+        ("FUNCTION RESTORE \"\(emptyPayload)\" NOISE",
+            "-ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.\r\n"),
+        ("FUNCTION RESTORE short", "-ERR DUMP payload version or checksum are wrong\r\n"),
+        ("FUNCTION RESTORE longer-than-a-footer", "-ERR DUMP payload version or checksum are wrong\r\n"),
+    ])
+    func repliesAreThoseOfRedisWithoutFunctions(line: String, reply: String) {
+        #expect(NodeHarness()(line) == reply)
+    }
+
+    @Test func whatIsDumpedCanBeRestored() {
+        let node = NodeHarness()
+        let payload = Array(node.send([Array("FUNCTION".utf8), Array("DUMP".utf8)]).dropFirst(5).prefix(10))
+        #expect(node.send([Array("FUNCTION".utf8), Array("RESTORE".utf8), payload]) == Array("+OK\r\n".utf8))
+    }
+}
