@@ -7,7 +7,7 @@ import Testing
     /// A file system of texts; the working directory starts at `/work`.
     private final class Files {
         var texts: [String: String] = [:]
-        var directory = "/work"
+        var directory = "/srv"
         var standardInput = ""
 
         init(_ texts: [String: String]) { self.texts = texts }
@@ -42,7 +42,7 @@ import Testing
     private func load(
         _ file: String, others: [String: String] = [:], arguments: [String] = [], standardInput: String = ""
     ) throws(ConfigurationError) -> LoadedConfiguration {
-        let files = Files(others.merging(["/work/a.conf": file]) { $1 })
+        let files = Files(others.merging(["/srv/a.conf": file]) { $1 })
         files.standardInput = standardInput
         guard case .run(let run) = ServerArguments(["a.conf"] + arguments) else { preconditionFailure("no run") }
         return try ConfigurationLoader.load(run, files: files.asFiles) { ["get", "set", "flushall"].contains($0) }
@@ -95,8 +95,8 @@ import Testing
         let loaded = try load(
             "port 1\ninclude b.conf\ntimeout 3\ninclude conf.d/*.conf\ninclude none/*.conf",
             others: [
-                "/work/b.conf": "port 2\ntimeout 2", "/work/conf.d/1.conf": "tcp-backlog 1\nhz 11",
-                "/work/conf.d/2.conf": "tcp-backlog 2",
+                "/srv/b.conf": "port 2\ntimeout 2", "/srv/conf.d/1.conf": "tcp-backlog 1\nhz 11",
+                "/srv/conf.d/2.conf": "tcp-backlog 2",
             ])
         #expect(loaded.configuration.port == 2)
         #expect(loaded.configuration.clientTimeoutSeconds == 3)
@@ -106,8 +106,8 @@ import Testing
 
     @Test("dir changes the working directory from its line on")
     func directory() throws {
-        let loaded = try load("dir sub\ninclude b.conf", others: ["/work/sub/b.conf": "port 9"])
-        #expect(loaded.configuration.directory == "/work/sub")
+        let loaded = try load("dir sub\ninclude b.conf", others: ["/srv/sub/b.conf": "port 9"])
+        #expect(loaded.configuration.directory == "/srv/sub")
         #expect(loaded.configuration.port == 9)
     }
 
@@ -180,7 +180,7 @@ import Testing
                 source: "b.conf", lineNumber: 2, line: "hz x",
                 problem: "argument couldn't be parsed into an integer")
         ) {
-            try load("include b.conf", others: ["/work/b.conf": "port 1\nhz x"])
+            try load("include b.conf", others: ["/srv/b.conf": "port 1\nhz x"])
         }
         #expect(
             throws: ConfigurationError(
@@ -256,9 +256,9 @@ import Testing
                 }
                 text += "\n"
             }
-            guard let loaded = try? load(text, others: ["/work/b.conf": "include b.conf\nport 1"]) else { continue }
+            guard let loaded = try? load(text, others: ["/srv/b.conf": "include b.conf\nport 1"]) else { continue }
             let rewritten = ConfigurationRewrite.text(of: loaded.configuration, replacing: Array(text.utf8))
-            let again = try load(String(decoding: rewritten, as: UTF8.self), others: ["/work/b.conf": ""])
+            let again = try load(String(decoding: rewritten, as: UTF8.self), others: ["/srv/b.conf": ""])
             let all = Array("*".utf8)
             for (before, after) in zip(loaded.configuration.matching([all]), again.configuration.matching([all])) {
                 #expect(before.value == after.value, "seed \(seed) round \(round): \(text)")
