@@ -4,7 +4,7 @@ import Testing
 @testable import MartletServer
 
 @Suite struct ConfigurationLoaderTests {
-    /// A file system of texts; the working directory starts at `/work`.
+    /// A file system of texts; the working directory starts at `/srv`.
     private final class Files {
         var texts: [String: String] = [:]
         var directory = "/srv"

@@ -6,14 +6,14 @@ import Testing
 @Suite struct ConfigurationRewriteTests {
     private func rewritten(_ old: String, _ change: (inout ServerConfiguration) -> Void = { _ in }) -> String {
         var configuration = ServerConfiguration()
-        configuration.directory = "/work"
+        configuration.directory = "/srv"
         change(&configuration)
         return String(decoding: ConfigurationRewrite.text(of: configuration, replacing: Array(old.utf8)), as: UTF8.self)
     }
 
     /// What every rewritten file says in any case.
     private static let always = """
-        dir "/work"
+        dir "/srv"
         latency-tracking-info-percentiles 50 99 99.9
         save 3600 1
         save 300 100
@@ -52,7 +52,7 @@ import Testing
                 timeout 7
                 include other.conf
 
-                dir "/work"
+                dir "/srv"
                 save ""
                 # last
                 replica-priority 100
@@ -73,7 +73,7 @@ import Testing
                 save 300 100
                 save 60 10000
 
-                dir "/work"
+                dir "/srv"
                 latency-tracking-info-percentiles 50 99 99.9
 
                 port 6379
