@@ -292,6 +292,8 @@ extension ClusterState {
         let wasMine = owners[slot] == myself.index
         unassign(slot)
         assign(slot, to: owner)
+        // A claim that peers hear and the owner forgets when it is killed leaves the slot without anybody who serves it.
+        if owner.isMyself { todo.insert(.syncConfig) }
         if wasMine, !owner.isMyself, myself.slots.isEmpty, configuration.allowsReplicaMigration {
             log(.notice, "Configuration change detected. Reconfiguring myself as a replica of \(owner.id)")
             becomeReplica(of: owner, sharesHistory: false)

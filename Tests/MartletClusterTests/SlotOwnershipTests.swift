@@ -24,6 +24,9 @@ import Testing
         // The epoch is taken once, not per slot.
         move(8, from: 0, to: 1, in: cluster)
         #expect(cluster[1].myself.configEpoch == epoch)
+        // Found by the simulator: peers know of the second slot already, so it has to be in the file.
+        let file = try #require(try NodesConf.parse(cluster.members[1].file!)?.myself)
+        #expect(file.slots.contains(7...8))
     }
 
     @Test("a primary that loses its last slot becomes a replica of the new owner, if that is allowed", arguments: [true, false])
