@@ -60,8 +60,12 @@ let package = Package(
                 "MartletBase", "MartletRESP", "MartletKeyspace", "MartletPersistence", "MartletReplication",
                 "MartletCluster",
             ]),
-        layer("MartletReactor", imports: ["MartletServer", "MartletRESP", "MartletSystem", "MartletBase",
-            "MartletKeyspace", "MartletPersistence", "MartletReplication", "MartletCluster"]),
+        layer(
+            "MartletReactor",
+            imports: [
+                "MartletServer", "MartletRESP", "MartletSystem", "MartletBase",
+                "MartletKeyspace", "MartletPersistence", "MartletReplication", "MartletCluster",
+            ]),
 
         program("martlet-server", imports: ["MartletReactor", "MartletServer", "MartletBase", "MartletSystem"]),
         program(
@@ -96,7 +100,8 @@ let package = Package(
         tests(
             "MartletServerTests",
             of: [
-                "MartletServer", "MartletBase", "MartletRESP", "MartletKeyspace", "MartletCluster", "MartletReplication",
+                "MartletServer", "MartletBase", "MartletRESP", "MartletKeyspace", "MartletCluster",
+                "MartletReplication",
             ]),
         tests("MartletReactorTests", of: ["MartletReactor", "MartletSystem", "MartletCluster", "MartletBase"]),
         tests("MartletClusterTests", of: ["MartletCluster", "MartletBase"]),

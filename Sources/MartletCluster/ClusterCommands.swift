@@ -4,7 +4,9 @@ import MartletBase
 extension ClusterState {
     func run(_ request: ClusterRequest) -> ClusterReply {
         let words = request.arguments
-        guard let name = words.first?.lowercased() else { return .failure("wrong number of arguments for 'cluster' command") }
+        guard let name = words.first?.lowercased() else {
+            return .failure("wrong number of arguments for 'cluster' command")
+        }
         // One flat list; every case checks its own number of words.
         switch (name, words.count) {
         case ("help", 1): return .array(ClusterState.help.map { .status($0) })
@@ -270,7 +272,9 @@ extension ClusterState {
             migratingTo[key] = nil
             importingFrom[key] = nil
         case ("node", 4):
-            guard let owner = NodeID(words[3]).flatMap({ node($0) }) else { return .failure("Unknown node \(words[3])") }
+            guard let owner = NodeID(words[3]).flatMap({ node($0) }) else {
+                return .failure("Unknown node \(words[3])")
+            }
             if owner.isReplica { return .failure("Target node is not a master") }
             if owners[number] == myself.index, !owner.isMyself, request.keyCountInSlot != 0 {
                 return .failure(

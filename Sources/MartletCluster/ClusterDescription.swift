@@ -18,7 +18,9 @@ extension ClusterState {
         line.slots = node.slots.ranges
         if node.isMyself {
             for slot in Set(migratingTo.keys).union(importingFrom.keys).sorted() {
-                guard let peer = (migratingTo[slot] ?? importingFrom[slot]).flatMap({ self.node(at: $0) }) else { continue }
+                guard let peer = (migratingTo[slot] ?? importingFrom[slot]).flatMap({ self.node(at: $0) }) else {
+                    continue
+                }
                 line.openSlots.append(
                     NodesConf.OpenSlot(
                         slot: HashSlot(rawValue: slot), isMigrating: migratingTo[slot] != nil, peer: peer.id))

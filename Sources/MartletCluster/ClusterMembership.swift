@@ -211,7 +211,9 @@ extension ClusterState {
     /// What the file must hold now.
     func nodesConf() -> NodesConf {
         var conf = NodesConf()
-        conf.nodes = allNodes.filter { !$0.isInHandshake }.map { description(of: $0, isTLSClient: configuration.usesTLS) }
+        conf.nodes = allNodes.filter { !$0.isInHandshake }.map {
+            description(of: $0, isTLSClient: configuration.usesTLS)
+        }
         conf.currentEpoch = currentEpoch
         conf.lastVoteEpoch = lastVoteEpoch
         conf.shardID = myself.shardID

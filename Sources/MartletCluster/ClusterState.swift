@@ -257,7 +257,9 @@ package final class ClusterState {
         if isStalled {
             isStalled = false
             // PINGs that came meanwhile were never answered, and peers send no second one on the same link.
-            for link in links.values.sorted(by: { $0.id.rawValue < $1.id.rawValue }) where link.isInbound { close(link) }
+            for link in links.values.sorted(by: { $0.id.rawValue < $1.id.rawValue }) where link.isInbound {
+                close(link)
+            }
         }
         finish()
     }
@@ -434,11 +436,13 @@ package final class ClusterState {
             }
         }
         for slot in migratingTo.keys {
-            tables.states[Int(slot)] = State(rawValue: tables.states[Int(slot)])
+            tables.states[Int(slot)] =
+                State(rawValue: tables.states[Int(slot)])
                 .union(.migrating).subtracting(.served).rawValue
         }
         for slot in importingFrom.keys {
-            tables.states[Int(slot)] = State(rawValue: tables.states[Int(slot)])
+            tables.states[Int(slot)] =
+                State(rawValue: tables.states[Int(slot)])
                 .union(.importing).subtracting(.served).rawValue
         }
         return tables

@@ -151,7 +151,8 @@ package struct NodesConf: Sendable, Equatable {
             let isSpace = byte == 0x20 || (byte >= 0x09 && byte <= 0x0D)
             if isSpace {
                 if position > start {
-                    fields.append(String(decoding: UnsafeRawBufferPointer(rebasing: line[start..<position]), as: UTF8.self))
+                    fields.append(
+                        String(decoding: UnsafeRawBufferPointer(rebasing: line[start..<position]), as: UTF8.self))
                 }
                 start = position + 1
             } else if byte < 0x20 || byte >= 0x7F {

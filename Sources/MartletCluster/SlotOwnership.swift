@@ -120,7 +120,9 @@ extension ClusterState {
         }
         if let source = importingFrom[key].flatMap({ node(at: $0) }), source !== claimant {
             importingFrom[key] = areInSameShard(claimant, source) ? claimant.index : nil
-            log(.notice, "Slot \(slot) is \(importingFrom[key] == nil ? "no longer" : "now") imported from \(claimant.id).")
+            log(
+                .notice,
+                "Slot \(slot) is \(importingFrom[key] == nil ? "no longer" : "now") imported from \(claimant.id).")
         }
     }
 

@@ -37,7 +37,8 @@ struct Listener {
             let isOptional = bind.hasPrefix("-")
             let address = isOptional ? String(bind.dropFirst()) : bind
             do throws(SystemError) {
-                let fd = try Socket.listen(address: address, port: configuration.port, backlog: configuration.tcpBacklog)
+                let fd = try Socket.listen(
+                    address: address, port: configuration.port, backlog: configuration.tcpBacklog)
                 listeners.append(Listener(fd: fd, unixPath: ""))
             } catch {
                 if isOptional, error.isAddressNotAvailable || error.isProtocolMissing { continue }

@@ -110,7 +110,9 @@ package struct Reactor: ~Copyable {
         node = Node(
             configuration: configuration, seed: HashSeed(k0: generator.next(), k1: generator.next()),
             runID: String((0..<40).map { _ in digits[Int.random(in: 0..<16, using: &generator)] }),
-            time: NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: SystemClock.bootNanoseconds) / 1000),
+            time: NodeTime(
+                monotonicMicroseconds: monotonic,
+                unixMicroseconds: clock.now(monotonic: SystemClock.bootNanoseconds) / 1000),
             processFacts: { Self.processFacts(configurationPath: configurationPath) })
         node.services = .process(listeners, configurationPath: configurationPath)
         if let view { node.adopt(view.value) }
@@ -325,7 +327,10 @@ package struct Reactor: ~Copyable {
 
     private mutating func updateTime() {
         let monotonic = SystemClock.monotonicMicroseconds
-        node.beginTurn(NodeTime(monotonicMicroseconds: monotonic, unixMicroseconds: clock.now(monotonic: SystemClock.bootNanoseconds) / 1000))
+        node.beginTurn(
+            NodeTime(
+                monotonicMicroseconds: monotonic,
+                unixMicroseconds: clock.now(monotonic: SystemClock.bootNanoseconds) / 1000))
     }
 
     // MARK: Accept and close
@@ -461,7 +466,8 @@ package struct Reactor: ~Copyable {
         case .transferred(let count):
             connection.pointee.pending.received(count)
             if connection.pointee.pending.count > node.configuration.clientQueryBufferLimit {
-                Log.warning("Closing client that reached max query buffer length: \(connection.pointee.client.pointee.address)")
+                Log.warning(
+                    "Closing client that reached max query buffer length: \(connection.pointee.client.pointee.address)")
                 close(connection)
                 return false
             }
@@ -540,8 +546,11 @@ package struct Reactor: ~Copyable {
         let client = connection.pointee.client
         let unsent = UInt64(client.pointee.reply.count - connection.pointee.sent)
         // Who has not authenticated may not make us keep replies that it does not read.
-        if !client.pointee.isAuthenticated, connection.pointee.waitsForWrite, unsent > Self.unauthenticatedOutputBytesMax {
-            Log.warning("Client \(client.pointee.address) scheduled to be closed ASAP for overcoming of output buffer limits.")
+        if !client.pointee.isAuthenticated, connection.pointee.waitsForWrite,
+            unsent > Self.unauthenticatedOutputBytesMax
+        {
+            Log.warning(
+                "Client \(client.pointee.address) scheduled to be closed ASAP for overcoming of output buffer limits.")
             return close(connection)
         }
         let limit = node.configuration.outputBufferLimits.normal
@@ -556,7 +565,8 @@ package struct Reactor: ~Copyable {
         }
         guard isExceeded else { return }
         Log.warning(
-            "Client \(node.description(of: client)) scheduled to be closed ASAP for overcoming of output buffer limits.")
+            "Client \(node.description(of: client)) scheduled to be closed ASAP for overcoming of output buffer limits."
+        )
         close(connection)
     }
 
@@ -635,7 +645,9 @@ package struct Reactor: ~Copyable {
         let connections = resumed
         resumed.removeAll(keepingCapacity: true)
         for connection in connections
-        where !connection.pointee.isClosed && !connection.pointee.isInBatch && !connection.pointee.client.pointee.isParked {
+        where !connection.pointee.isClosed && !connection.pointee.isInBatch
+            && !connection.pointee.client.pointee.isParked
+        {
             connection.pointee.missing = 0
             parsePending(connection)
         }

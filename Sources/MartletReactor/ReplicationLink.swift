@@ -15,7 +15,9 @@ extension Reactor {
     /// Opens the link that the node asked for. A name is looked up on the background thread first.
     mutating func connectToPrimary(host: String, port: Int) {
         closePrimaryLink()
-        if let address = SocketAddress(ip: host, port: port) { return connectToPrimary(host: host, port: port, address) }
+        if let address = SocketAddress(ip: host, port: port) {
+            return connectToPrimary(host: host, port: port, address)
+        }
         let inbox = inbox
         worker.post(
             .run {

@@ -1,6 +1,6 @@
 import MartletBase
-import MartletReplication
 import MartletRESP
+import MartletReplication
 
 // The end of a server. Replicas that lag behind get up to `shutdown-timeout` seconds to take what we have, while writes
 // are held back; then the process ends. NOW does not wait; FORCE ends whatever fails; ABORT changes one's mind.

@@ -112,9 +112,11 @@ extension Simulation {
     }
 
     private func orderFailover(of start: Int) {
-        guard let index = nodes.indices.map({ ($0 + start) % nodes.count }).first(where: {
-            nodes[$0].process?.publishedView.isReplica == true
-        }) else { return }
+        guard
+            let index = nodes.indices.map({ ($0 + start) % nodes.count }).first(where: {
+                nodes[$0].process?.publishedView.isReplica == true
+            })
+        else { return }
         let choice = random.below(6)
         let previous = elections.manual[index]
         // Noted first: the answer may come after the promotion.
@@ -161,7 +163,8 @@ extension Simulation {
     }
 
     private func startMigration() {
-        let slot = random.oneIn(5)
+        let slot =
+            random.oneIn(5)
             ? HashSlot(rawValue: UInt16(random.below(HashSlot.count)))
             : workload.slots[random.below(workload.slots.count)]
         let primaries = nodes.indices.filter { nodes[$0].process.map { !$0.publishedView.isReplica } ?? false }

@@ -92,11 +92,14 @@ extension Simulation {
     private func flagsObstacle() -> String? {
         var epochs: Set<String> = []
         for node in nodes {
-            guard case .verbatim(let text)? = command(node.index, "NODES") else { return "node \(node.index) is silent" }
+            guard case .verbatim(let text)? = command(node.index, "NODES") else {
+                return "node \(node.index) is silent"
+            }
             for line in text.split(separator: "\n") {
                 let words = line.split(separator: " ")
                 guard words.count >= 8 else { return "node \(node.index) describes a node as '\(line)'" }
-                for flag in words[2].split(separator: ",") where ["fail?", "fail", "handshake", "noaddr"].contains(flag) {
+                for flag in words[2].split(separator: ",")
+                where ["fail?", "fail", "handshake", "noaddr"].contains(flag) {
                     return "node \(node.index) has node \(words[0]) as \(flag)"
                 }
                 if words[2].contains("myself"), words[2].contains("master"), !epochs.insert(String(words[6])).inserted {

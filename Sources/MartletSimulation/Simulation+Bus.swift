@@ -63,7 +63,9 @@ extension Simulation {
             if direction.isFinished { continue }
             // What the kernel still had may be lost with a reset, or leave in order.
             let isReset = random.oneIn(2)
-            if isReset, random.oneIn(2) { direction.queue.removeSubrange((direction.head + (direction.isPumping ? 1 : 0))...) }
+            if isReset, random.oneIn(2) {
+                direction.queue.removeSubrange((direction.head + (direction.isPumping ? 1 : 0))...)
+            }
             enqueue(.end(isReset ? .reset : .peerClosed), on: direction, of: connection)
             direction.isFinished = true
         }
@@ -415,7 +417,9 @@ extension Simulation {
     /// A vote that nobody gave: the last header of the voter, made an AUTH_ACK of the epoch that was asked for.
     private func forgeVote(for request: [UInt8], on connection: Connection, from voter: Connection.Direction) {
         guard var forged = lastHeaders[voter.from.node] else { return }
-        for (offset, byte) in [(4, 0), (5, 0), (6, 8), (7, 0xD0), (12, 0), (13, 6), (14, 0), (15, 0), (2214, 0), (2215, 0), (2253, 0)] {
+        for (offset, byte) in [
+            (4, 0), (5, 0), (6, 8), (7, 0xD0), (12, 0), (13, 6), (14, 0), (15, 0), (2214, 0), (2215, 0), (2253, 0),
+        ] {
             forged[offset] = UInt8(byte)
         }
         forged.replaceSubrange(16..<24, with: request[16..<24])

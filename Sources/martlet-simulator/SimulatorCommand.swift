@@ -63,7 +63,9 @@ import Synchronization
                 total = total + outcome.statistics
                 virtualMilliseconds += outcome.virtualMilliseconds
                 eventCount += outcome.eventCount
-                if seeds == 1 { print("seed \(outcome.seed): fingerprint \(hex(outcome.fingerprint)), \(outcome.weather)") }
+                if seeds == 1 {
+                    print("seed \(outcome.seed): fingerprint \(hex(outcome.fingerprint)), \(outcome.weather)")
+                }
                 if outcome.violation != nil {
                     failures.append(outcome)
                     report(outcome)

@@ -5,7 +5,7 @@ struct MartletTools: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "martlet-tools",
         abstract: "Tools for developers of Martlet.",
-        subcommands: [CheckCommand.self, FuzzCommand.self])
+        subcommands: [FuzzCommand.self])
 }
 
 MartletTools.main()

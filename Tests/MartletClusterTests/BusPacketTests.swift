@@ -163,14 +163,17 @@ import Testing
     func lengths() {
         func resized(_ bytes: [UInt8], by count: Int) -> [UInt8] {
             var bytes = count < 0 ? Array(bytes.dropLast(-count)) : bytes + [UInt8](repeating: 0, count: count)
-            for (index, shift) in [24, 16, 8, 0].enumerated() { bytes[4 + index] = UInt8(truncatingIfNeeded: bytes.count >> shift) }
+            for (index, shift) in [24, 16, 8, 0].enumerated() {
+                bytes[4 + index] = UInt8(truncatingIfNeeded: bytes.count >> shift)
+            }
             return bytes
         }
         let node = Self.header.sender
         let valid = [
             BusPacketTests.redisMeet, BusPacketTests.redisPong, BusPacketEncoder.fail(node, Self.header),
             BusPacketEncoder.update(node, configEpoch: 1, slots: SlotSet(), Self.header),
-            BusPacketEncoder.bare(.authAck, Self.header), BusPacketEncoder.publish([1], [2], isSharded: false, Self.header),
+            BusPacketEncoder.bare(.authAck, Self.header),
+            BusPacketEncoder.publish([1], [2], isSharded: false, Self.header),
             BusPacketEncoder.lightPublish([1], [2], isSharded: false),
         ]
         for bytes in valid {

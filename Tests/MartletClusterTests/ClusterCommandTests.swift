@@ -61,7 +61,8 @@ import Testing
         let id = cluster.id(0)
         #expect(error(cluster.execute(0, "FORGET \(id)")) == "ERR I tried hard but I can't forget myself...")
         #expect(error(cluster.execute(0, "REPLICATE \(id)")) == "ERR Can't replicate myself")
-        #expect(error(cluster.execute(0, "FLUSHSLOTS", keys: 1)) == "ERR DB must be empty to perform CLUSTER FLUSHSLOTS.")
+        #expect(
+            error(cluster.execute(0, "FLUSHSLOTS", keys: 1)) == "ERR DB must be empty to perform CLUSTER FLUSHSLOTS.")
         #expect(
             error(cluster.execute(0, "RESET", keys: 1))
                 == "ERR CLUSTER RESET can't be called with master nodes containing keys")
@@ -120,7 +121,9 @@ import Testing
         #expect(links.count == 6)
         guard case .map(let link) = links[0] else { Issue.record(); return }
         #expect(
-            link.map { $0.0 } == ["direction", "node", "create-time", "events", "send-buffer-allocated", "send-buffer-used"])
+            link.map { $0.0 } == [
+                "direction", "node", "create-time", "events", "send-buffer-allocated", "send-buffer-used",
+            ])
     }
 
     @Test("INFO has the fields of Redis 7.0 in their order")
@@ -163,19 +166,24 @@ import Testing
         #expect(cluster.members.allSatisfy { $0.state?.node(id) == nil })
     }
 
-    @Test("addresses are normalised like inet_ntop does", arguments: [
-        ("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("0:0:0:0:0:0:0:1", "::1"), ("2001:DB8::0:1", "2001:db8::1"),
-        ("2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"), ("::ffff:1.2.3.4", "::ffff:1.2.3.4"), ("::", "::"),
-        ("1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"), ("1:0:3:4:5:6:7:8", "1:0:3:4:5:6:7:8"), ("fe80::", "fe80::"),
-    ])
+    @Test(
+        "addresses are normalised like inet_ntop does",
+        arguments: [
+            ("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("0:0:0:0:0:0:0:1", "::1"), ("2001:DB8::0:1", "2001:db8::1"),
+            ("2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"), ("::ffff:1.2.3.4", "::ffff:1.2.3.4"), ("::", "::"),
+            ("1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"), ("1:0:3:4:5:6:7:8", "1:0:3:4:5:6:7:8"), ("fe80::", "fe80::"),
+        ])
     func addresses(text: String, normal: String) {
         #expect(normalizedIPAddress(text) == normal)
     }
 
-    @Test("what is no address is refused", arguments: [
-        "", "localhost", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "1.2.3.-4", ":", ":::", "1::2::3", "12345::",
-        "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7", "::g", "::1.2.3.4.5", "1.2.3.4::", "::1%lo", " 1.2.3.4",
-    ])
+    @Test(
+        "what is no address is refused",
+        arguments: [
+            "", "localhost", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "1.2.3.-4", ":", ":::", "1::2::3",
+            "12345::",
+            "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7", "::g", "::1.2.3.4.5", "1.2.3.4::", "::1%lo", " 1.2.3.4",
+        ])
     func notAddresses(text: String) {
         #expect(normalizedIPAddress(text) == nil)
     }

@@ -39,7 +39,8 @@ import Testing
         #expect(cluster.owner(of: 0) == 6)
         #expect(duration < 300)
         let others = [3, 9]
-        #expect(cluster.run(until: { others.allSatisfy { cluster.members[$0].following == cluster[6].myself.id } }) != nil)
+        #expect(
+            cluster.run(until: { others.allSatisfy { cluster.members[$0].following == cluster[6].myself.id } }) != nil)
     }
 
     @Test("replicas with equal offsets do not compete: the smallest id wins in the first epoch")
@@ -84,9 +85,13 @@ import Testing
         try #require(cluster.run(until: { cluster.owner(of: 0) == 3 && cluster.allAreOK }) != nil)
         cluster.start(0)
         #expect(cluster.id(0) == id)
-        try #require(cluster.run(until: { cluster.members[0].following == cluster[3].myself.id }, timeout: 5_000) != nil)
+        try #require(
+            cluster.run(until: { cluster.members[0].following == cluster[3].myself.id }, timeout: 5_000) != nil)
         #expect(cluster[0].myself.isReplica)
-        #expect(cluster.run(until: { cluster[1].node(NodeID(id)!)!.flags == cluster[1].node(NodeID(id)!)!.flags.subtracting(.fail) }) != nil)
+        #expect(
+            cluster.run(until: {
+                cluster[1].node(NodeID(id)!)!.flags == cluster[1].node(NodeID(id)!)!.flags.subtracting(.fail)
+            }) != nil)
         // And the other way round, at once.
         cluster.run(milliseconds: 3_000)
         cluster.kill(3)
@@ -100,7 +105,8 @@ import Testing
         cluster.kill(0)
         try #require(cluster.run(until: { cluster.owner(of: 0) == 3 && cluster.allAreOK }) != nil)
         cluster.start(0)
-        try #require(cluster.run(until: { cluster.members[0].following == cluster[3].myself.id }, timeout: 5_000) != nil)
+        try #require(
+            cluster.run(until: { cluster.members[0].following == cluster[3].myself.id }, timeout: 5_000) != nil)
         // Well within the two seconds for which a restarted primary is careful.
         cluster.run(milliseconds: 500)
         cluster.kill(3)
@@ -175,7 +181,8 @@ import Testing
     func stall() throws {
         let cluster = TestCluster.booted(primaries: 3, replicas: 1) { $0.nodeTimeoutMilliseconds = 1000 }
         cluster.stall(0, true)
-        try #require(cluster.run(until: { cluster[1].owner(of: 0)?.id == cluster[3].myself.id }, timeout: 10_000) != nil)
+        try #require(
+            cluster.run(until: { cluster[1].owner(of: 0)?.id == cluster[3].myself.id }, timeout: 10_000) != nil)
         cluster.stall(0, false)
         #expect(cluster.run(until: { cluster.members[0].following == cluster[3].myself.id }) != nil)
     }

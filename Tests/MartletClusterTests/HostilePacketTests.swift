@@ -27,7 +27,8 @@ import Testing
         var slots = SlotSet()
         for slot in 0..<HashSlot.count { slots.insert(slot) }
         return .init(
-            sender: sender, currentEpoch: epoch, configEpoch: epoch, replicationOffset: .max, slots: slots, primary: nil,
+            sender: sender, currentEpoch: epoch, configEpoch: epoch, replicationOffset: .max, slots: slots,
+            primary: nil,
             announcedIP: "", ports: NodePorts(tcp: 1, bus: 2), usesTLS: false, flags: .primary, isStateOK: true,
             messageFlags: [.extensions, .forceAck])
     }

@@ -96,7 +96,10 @@ import Testing
             ("\(a) 127.0.0.1:1@2 myself,master - 0 0 1 connected [\n", 1, "invalid open slot"),
             ("\(a) 127.0.0.1:1@2 myself,master - 0 0 1 connected []\n", 1, "invalid open slot"),
             ("\(a) 127.0.0.1:1@2 myself,master - 0 0 1 connected\n\(a) :1@2 master - 0 0 1 connected\n", 2, "twice"),
-            ("\(a) :1@2 myself,master - 0 0 1 connected\n\(b) :1@2 myself,master - 0 0 1 connected\n", 2, "second node"),
+            (
+                "\(a) :1@2 myself,master - 0 0 1 connected\n\(b) :1@2 myself,master - 0 0 1 connected\n", 2,
+                "second node"
+            ),
             ("\(a) :1@2 myself,master - 0 0 1 connected\nvars currentEpoch\n", 2, "no value"),
             ("\(a) :1@2 myself,master - 0 0 1 connected\nvars currentEpoch x\n", 2, "invalid epoch"),
             ("\(a) :1@2 myself,master - 0 0 1 connected\n\u{1}\n", 2, "byte 1"),
@@ -116,14 +119,17 @@ import Testing
     @Test("no damage to a file makes the reader crash", arguments: [1, 2, 3, 4] as [UInt64])
     func fuzz(seed: UInt64) {
         var random = PRNG(seed: seed)
-        let valid = Array((Self.redis + "\(Self.a) 1.2.3.4:1@2,h,shard-id=\(Self.b) noaddr - 0 0 1 x [7->-\(Self.b)]\n").utf8)
+        let valid = Array(
+            (Self.redis + "\(Self.a) 1.2.3.4:1@2,h,shard-id=\(Self.b) noaddr - 0 0 1 x [7->-\(Self.b)]\n").utf8)
         for _ in 0..<300 {
             var bytes = valid
             for _ in 0...random.below(6) {
                 let position = random.below(bytes.count)
                 switch random.below(5) {
                 case 4:
-                    let words = [" slave", ",fail", ",fail?", " master", ",handshake", " 0-16383", " noflags", " 9", "\n"]
+                    let words = [
+                        " slave", ",fail", ",fail?", " master", ",handshake", " 0-16383", " noflags", " 9", "\n",
+                    ]
                     bytes.insert(contentsOf: Array(words[random.below(words.count)].utf8), at: position)
                 case 0: bytes[position] = UInt8(random.below(256))
                 case 1: bytes.remove(at: position)

@@ -108,6 +108,7 @@ import Testing
         cluster.configure(1) { $0.tlsPort = 8001 }
         cluster.run(milliseconds: 20_000)
         let view = cluster.members[0].view!
-        #expect(view.errorText(.moved(to: view.owner(of: other)), slot: other, isTLSClient: true) == "MOVED 16000 :8001")
+        #expect(
+            view.errorText(.moved(to: view.owner(of: other)), slot: other, isTLSClient: true) == "MOVED 16000 :8001")
     }
 }

@@ -20,7 +20,10 @@ import Testing
         #expect(duration < 100)
         #expect(cluster[1].migratingTo.isEmpty && cluster[1].importingFrom.isEmpty && cluster[0].migratingTo.isEmpty)
         let epoch = cluster[1].myself.configEpoch
-        #expect(cluster.members.allSatisfy { $0.state!.allNodes.allSatisfy { $0.id == cluster[1].myself.id || $0.configEpoch < epoch } })
+        #expect(
+            cluster.members.allSatisfy {
+                $0.state!.allNodes.allSatisfy { $0.id == cluster[1].myself.id || $0.configEpoch < epoch }
+            })
         // The epoch is taken once, not per slot.
         move(8, from: 0, to: 1, in: cluster)
         #expect(cluster[1].myself.configEpoch == epoch)
@@ -29,7 +32,9 @@ import Testing
         #expect(file.slots.contains(7...8))
     }
 
-    @Test("a primary that loses its last slot becomes a replica of the new owner, if that is allowed", arguments: [true, false])
+    @Test(
+        "a primary that loses its last slot becomes a replica of the new owner, if that is allowed",
+        arguments: [true, false])
     func lastSlot(isAllowed: Bool) throws {
         let cluster = TestCluster.booted(primaries: 3, replicas: 1) { $0.allowsReplicaMigration = isAllowed }
         #expect(cluster.execute(0, "DELSLOTSRANGE 1 5460") == .ok)
@@ -113,10 +118,12 @@ import Testing
         let lost = try #require(cluster.run(until: { !cluster.members[0].view!.isOK }, timeout: 10_000))
         #expect(lost <= 3_500)
         try #require(
-            cluster.run(until: { cluster[1].owner(of: 0)?.id == cluster[3].myself.id && cluster[1].health.isOK }) != nil)
+            cluster.run(until: { cluster[1].owner(of: 0)?.id == cluster[3].myself.id && cluster[1].health.isOK }) != nil
+        )
         #expect(!cluster.members[0].view!.serves(HashSlot(rawValue: 0)))
         cluster.group = [:]
-        try #require(cluster.run(until: { cluster.members[0].following == cluster[3].myself.id }, timeout: 20_000) != nil)
+        try #require(
+            cluster.run(until: { cluster.members[0].following == cluster[3].myself.id }, timeout: 20_000) != nil)
         try #require(cluster.run(until: { cluster.allAreOK && cluster.owner(of: 0) == 3 }) != nil)
         // At no time did the old primary serve again.
         #expect(cluster[0].myself.isReplica)
@@ -142,7 +149,8 @@ import Testing
         // The new primary cannot talk to the old one when it returns; the others can.
         cluster.filter = { from, to, _ in !(from == 3 && to == 0) && !(from == 0 && to == 3) }
         cluster.start(0)
-        try #require(cluster.run(until: { cluster[0].owner(of: 0)?.id == cluster[3].myself.id }, timeout: 20_000) != nil)
+        try #require(
+            cluster.run(until: { cluster[0].owner(of: 0)?.id == cluster[3].myself.id }, timeout: 20_000) != nil)
         #expect(cluster[0].myself.isReplica)
     }
 

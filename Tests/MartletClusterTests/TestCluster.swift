@@ -78,7 +78,8 @@ final class TestCluster {
     func named(_ text: String) -> String {
         members.reduce(text) { text, member in
             guard let id = member.view?.nodeID else { return text }
-            return text.split(separator: "\(id)", omittingEmptySubsequences: false).joined(separator: "n\(member.index)")
+            return text.split(separator: "\(id)", omittingEmptySubsequences: false).joined(
+                separator: "n\(member.index)")
         }
     }
 
@@ -204,9 +205,11 @@ final class TestCluster {
         }
         guard let ticker, ticker.state!.nextDeadline <= end else { return false }
         now = max(now, ticker.state!.nextDeadline)
-        if let primary = ticker.following, members.contains(where: {
-            $0.state?.myself.id == primary && canReach(ticker.index, $0.index) && !frozen.contains($0.index)
-        }) {
+        if let primary = ticker.following,
+            members.contains(where: {
+                $0.state?.myself.id == primary && canReach(ticker.index, $0.index) && !frozen.contains($0.index)
+            })
+        {
             ticker.lastContact = now
             ticker.state!.replicationChanged(status(ticker), now: now)
         }
@@ -317,7 +320,9 @@ final class TestCluster {
             cluster.execute(index, "ADDSLOTSRANGE \(first) \(last)")
         }
         let met = cluster.run(until: {
-            cluster.members.allSatisfy { $0.state!.nodeCount == count && !$0.state!.allNodes.contains { $0.isInHandshake } }
+            cluster.members.allSatisfy {
+                $0.state!.nodeCount == count && !$0.state!.allNodes.contains { $0.isInHandshake }
+            }
         })
         precondition(met != nil, "the nodes did not all meet")
         for index in primaries..<count {

@@ -3,7 +3,6 @@ package struct HashSeed: Sendable {
     package let k0: UInt64
     package let k1: UInt64
 
-
     package init(k0: UInt64, k1: UInt64) {
         self.k0 = k0
         self.k1 = k1

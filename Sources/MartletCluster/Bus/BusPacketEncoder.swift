@@ -54,7 +54,8 @@ package struct BusPacketEncoder {
         put(header.slots, at: BusPacket.Offset.slots)
         if let primary = header.primary { put(primary, at: BusPacket.Offset.primary) }
         put(ip: header.announcedIP, at: BusPacket.Offset.ip)
-        let (first, second) = header.usesTLS ? (header.ports.tls, header.ports.tcp) : (header.ports.tcp, header.ports.tls)
+        let (first, second) =
+            header.usesTLS ? (header.ports.tls, header.ports.tcp) : (header.ports.tcp, header.ports.tls)
         put(first, at: BusPacket.Offset.port)
         put(second, at: BusPacket.Offset.secondaryPort)
         put(header.ports.bus, at: BusPacket.Offset.busPort)
@@ -172,7 +173,9 @@ package struct BusPacketEncoder {
         bytes.withUnsafeMutableBytes { raw in
             for index in 0..<HashSlot.count / 64 {
                 let word = slots.word(index)
-                if word != 0 { raw.storeBytes(of: word.littleEndian, toByteOffset: offset + index * 8, as: UInt64.self) }
+                if word != 0 {
+                    raw.storeBytes(of: word.littleEndian, toByteOffset: offset + index * 8, as: UInt64.self)
+                }
             }
         }
     }

@@ -5,7 +5,7 @@
 //
 // Crash evidence (beyond Redis). The kernel closes the sockets of a killed process at once and refuses connections to
 // its port from then on. So when a link to a node that we had reached is lost, we reconnect at once; if that is
-// refused, and the node has no other connection to us, the process is gone, and it is PFAIL without waiting. 
+// refused, and the node has no other connection to us, the process is gone, and it is PFAIL without waiting.
 // Why this is safe: it only replaces "silent for long enough"
 // in the opinion of one node; FAIL still needs the majority, an election still needs the votes. Why it is not hasty:
 // a hung process, a full backlog or a cut cable do not refuse. A process that listens again answers the next PING.

@@ -108,7 +108,8 @@ private func parseIPv6(_ bytes: [UInt8]) -> [UInt16]? {
                 continue
             }
             let isHex = part.allSatisfy { (0x30...0x39).contains($0) || (0x41...0x46).contains($0 & 0xDF) }
-            guard (1...4).contains(part.count), isHex, let group = UInt16(String(decoding: part, as: UTF8.self), radix: 16)
+            guard (1...4).contains(part.count), isHex,
+                let group = UInt16(String(decoding: part, as: UTF8.self), radix: 16)
             else { return nil }
             result.append(group)
         }

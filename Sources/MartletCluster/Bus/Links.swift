@@ -43,7 +43,9 @@ extension ClusterState {
     func send(_ bytes: [UInt8], _ kind: BusPacket.Kind, on link: BusLink) {
         if isStalled || links[link.id] !== link { return }
         if !link.isOpen {
-            if link.queued.count < ClusterState.queuedPacketCountMax, bytes.count <= ClusterState.queuedPacketByteCountMax {
+            if link.queued.count < ClusterState.queuedPacketCountMax,
+                bytes.count <= ClusterState.queuedPacketByteCountMax
+            {
                 link.queued.append((kind, bytes))
             }
             return

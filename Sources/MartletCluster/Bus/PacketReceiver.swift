@@ -258,7 +258,8 @@ extension ClusterState {
             log(.verbose, "Node \(sender.id) has old slots configuration, sending an UPDATE message about \(owner.id)")
             let slots = owner.slots.subtracting(unclaimedSlots)
             send(
-                BusPacketEncoder.update(owner.id, configEpoch: owner.configEpoch, slots: slots, packetHeader()), .update,
+                BusPacketEncoder.update(owner.id, configEpoch: owner.configEpoch, slots: slots, packetHeader()),
+                .update,
                 on: link)
         }
     }

@@ -175,7 +175,9 @@ extension ClusterState {
             Int64(rank - election.rank) * 2 * unit + Int64(failedRank - election.failedPrimaryRank) * unit
         if added != 0 {
             election.startsAt = startsAt + added
-            log(.notice, "Replica rank updated to #\(rank), primary rank #\(failedRank), \(added) milliseconds of delay added.")
+            log(
+                .notice,
+                "Replica rank updated to #\(rank), primary rank #\(failedRank), \(added) milliseconds of delay added.")
         }
         election.rank = rank
         election.failedPrimaryRank = failedRank
@@ -290,7 +292,9 @@ extension ClusterState {
         guard election.isSent, myself.isReplica, packet.primary == nil, sender !== myself.primary,
             packet.configEpoch >= election.epoch
         else { return }
-        log(.notice, "Node \(sender.id) claims epoch \(packet.configEpoch): resetting my election of epoch \(election.epoch)")
+        log(
+            .notice,
+            "Node \(sender.id) claims epoch \(packet.configEpoch): resetting my election of epoch \(election.epoch)")
         election = Election()
         todo.insert(.handleFailover)
     }
@@ -338,7 +342,8 @@ extension ClusterState {
                 // The candidate can only get a vote after it knows the newer owner.
                 send(
                     BusPacketEncoder.update(
-                        owner.id, configEpoch: owner.configEpoch, slots: owner.slots, packetHeader()), .update, on: link)
+                        owner.id, configEpoch: owner.configEpoch, slots: owner.slots, packetHeader()), .update, on: link
+                )
             }
         }
         return reason

@@ -258,7 +258,8 @@ package struct HashTable: ~Copyable {
                 for offset in 1...7 where metadata &>> UInt64(offset * 8) & 0xFF != 0 {
                     let entry = (bucket + offset * 8).load(as: Entry.self)
                     let hash = sipHash13(entry.key, seed: seed)
-                    Self.add(entry, tag: Self.tag(hash), to: buckets + Self.index(hash, of: bucketCount) * Self.bucketBytes)
+                    Self.add(
+                        entry, tag: Self.tag(hash), to: buckets + Self.index(hash, of: bucketCount) * Self.bucketBytes)
                 }
                 let next =
                     metadata & Self.chained != 0 ? (bucket + 56).load(as: UnsafeMutableRawPointer.self) : nil

@@ -45,7 +45,8 @@ package struct BitfieldType {
             let lowest = -highest - 1
             let room = highest &- value
             let roomBelow = lowest &- value
-            if value > highest || (bits != 64 && increment > room) || (value >= 0 && increment > 0 && increment > room) {
+            if value > highest || (bits != 64 && increment > room) || (value >= 0 && increment > 0 && increment > room)
+            {
                 limit = highest
             } else if value < lowest || (bits != 64 && increment < roomBelow)
                 || (value < 0 && increment < 0 && increment < roomBelow)

@@ -54,7 +54,9 @@ package struct Client: ~Copyable {
         package static let inTransaction = Flags(rawValue: 1 << 15)
 
         /// Any of these sends a command through the slow gates.
-        static let unusual: Flags = [.asking, .replyOff, .replySkipNext, .replySkip, .silent, .noTouch, .replica, .inTransaction]
+        static let unusual: Flags = [
+            .asking, .replyOff, .replySkipNext, .replySkip, .silent, .noTouch, .replica, .inTransaction,
+        ]
     }
 
     package let id: UInt64

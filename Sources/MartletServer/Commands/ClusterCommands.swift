@@ -57,93 +57,118 @@ extension Command {
                     try node.requireCluster()
                     client.pointee.reply.integer(HashSlot.of(request[2]).index)
                 }),
-            forwarded("ADDSLOTS", "3.0.0", .atLeast(3), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "ADDSLOTS", "3.0.0", .atLeast(3), [.admin, .stale, .noAsyncLoading],
                 "O(N) where N is the total number of hash slot arguments",
                 "Assign new hash slots to receiving node",
                 arguments: "slot:integer..."),
-            forwarded("ADDSLOTSRANGE", "7.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "ADDSLOTSRANGE", "7.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
                 "O(N) where N is the total number of the slots between the start slot and end slot arguments.",
                 "Assign new hash slots to receiving node",
                 arguments: "{start-slot:integer end-slot:integer}..."),
-            forwarded("BUMPEPOCH", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "BUMPEPOCH", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Advance the cluster config epoch", tips: ["nondeterministic_output"]),
-            forwarded("COUNT-FAILURE-REPORTS", "3.0.0", .exactly(3), [.admin, .stale],
+            forwarded(
+                "COUNT-FAILURE-REPORTS", "3.0.0", .exactly(3), [.admin, .stale],
                 "O(N) where N is the number of failure reports",
                 "Return the number of failure reports active for a given node", tips: ["nondeterministic_output"],
                 arguments: "node-id"),
-            forwarded("DELSLOTS", "3.0.0", .atLeast(3), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "DELSLOTS", "3.0.0", .atLeast(3), [.admin, .stale, .noAsyncLoading],
                 "O(N) where N is the total number of hash slot arguments",
                 "Set hash slots as unbound in receiving node",
                 arguments: "slot:integer..."),
-            forwarded("DELSLOTSRANGE", "7.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "DELSLOTSRANGE", "7.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
                 "O(N) where N is the total number of the slots between the start slot and end slot arguments.",
                 "Set hash slots as unbound in receiving node",
                 arguments: "{start-slot:integer end-slot:integer}..."),
-            forwarded("FAILOVER", "3.0.0", .atLeast(2), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "FAILOVER", "3.0.0", .atLeast(2), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Forces a replica to perform a manual failover of its master.",
                 arguments: "[options=<FORCE|TAKEOVER>]"),
-            forwarded("FLUSHSLOTS", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "FLUSHSLOTS", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Delete a node's own slots information"),
-            forwarded("FORGET", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "FORGET", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Remove a node from the nodes table",
                 arguments: "node-id"),
-            forwarded("INFO", "3.0.0", .exactly(2), [.stale],
+            forwarded(
+                "INFO", "3.0.0", .exactly(2), [.stale],
                 "O(1)",
                 "Provides info about Redis Cluster node state", tips: ["nondeterministic_output"]),
-            forwarded("LINKS", "7.0.0", .exactly(2), [.stale],
+            forwarded(
+                "LINKS", "7.0.0", .exactly(2), [.stale],
                 "O(N) where N is the total number of Cluster nodes",
                 "Returns a list of all TCP links to and from peer nodes in cluster", tips: ["nondeterministic_output"]),
-            forwarded("MEET", "3.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "MEET", "3.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Force a node cluster to handshake with another node",
                 arguments: "ip port:integer [cluster_bus_port:integer]"),
-            forwarded("MYID", "3.0.0", .exactly(2), [.stale],
+            forwarded(
+                "MYID", "3.0.0", .exactly(2), [.stale],
                 "O(1)",
                 "Return the node id"),
-            forwarded("MYSHARDID", "7.2.0", .exactly(2), [.stale],
+            forwarded(
+                "MYSHARDID", "7.2.0", .exactly(2), [.stale],
                 "O(1)",
                 "Returns the shard ID of a node."),
-            forwarded("NODES", "3.0.0", .exactly(2), [.stale],
+            forwarded(
+                "NODES", "3.0.0", .exactly(2), [.stale],
                 "O(N) where N is the total number of Cluster nodes",
                 "Get Cluster config for the node", tips: ["nondeterministic_output"]),
-            forwarded("REPLICAS", "5.0.0", .exactly(3), [.admin, .stale],
+            forwarded(
+                "REPLICAS", "5.0.0", .exactly(3), [.admin, .stale],
                 "O(1)",
                 "List replica nodes of the specified master node", tips: ["nondeterministic_output"],
                 arguments: "node-id"),
-            forwarded("REPLICATE", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "REPLICATE", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Reconfigure a node as a replica of the specified master node",
                 arguments: "node-id"),
-            forwarded("RESET", "3.0.0", .atLeast(2), [.admin, .noScript, .stale],
+            forwarded(
+                "RESET", "3.0.0", .atLeast(2), [.admin, .noScript, .stale],
                 "O(N) where N is the number of known nodes. The command may execute a FLUSHALL as a side effect.",
                 "Reset a Redis Cluster node",
                 arguments: "[<HARD|SOFT>]"),
-            forwarded("SAVECONFIG", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "SAVECONFIG", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Forces the node to save cluster state on disk"),
-            forwarded("SET-CONFIG-EPOCH", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "SET-CONFIG-EPOCH", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Set the configuration epoch in a new node",
                 arguments: "config-epoch:integer"),
-            forwarded("SETSLOT", "3.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
+            forwarded(
+                "SETSLOT", "3.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Bind a hash slot to a specific node",
                 arguments: "slot:integer subcommand=<IMPORTING node-id|MIGRATING node-id|NODE node-id|STABLE>"),
-            forwarded("SHARDS", "7.0.0", .exactly(2), [.stale],
+            forwarded(
+                "SHARDS", "7.0.0", .exactly(2), [.stale],
                 "O(N) where N is the total number of cluster nodes",
                 "Get array of cluster slots to node mappings", tips: ["nondeterministic_output"]),
-            forwarded("SLAVES", "3.0.0", .exactly(3), [.admin, .stale],
+            forwarded(
+                "SLAVES", "3.0.0", .exactly(3), [.admin, .stale],
                 "O(1)",
                 "List replica nodes of the specified master node", tips: ["nondeterministic_output"],
                 arguments: "node-id"),
-            forwarded("SLOTS", "3.0.0", .exactly(2), [.stale],
+            forwarded(
+                "SLOTS", "3.0.0", .exactly(2), [.stale],
                 "O(N) where N is the total number of Cluster nodes",
                 "Get array of Cluster slot to node mappings", tips: ["nondeterministic_output"]),
-            forwarded("HELP", "5.0.0", .exactly(2), [.loading, .stale],
+            forwarded(
+                "HELP", "5.0.0", .exactly(2), [.loading, .stale],
                 "O(1)",
                 "Show helpful text about the different subcommands"),
         ],

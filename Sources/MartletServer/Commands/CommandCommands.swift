@@ -89,7 +89,8 @@ extension Command {
         })
 
     private static let commandGetKeys = Command(
-        "GETKEYS", since: "2.8.13", arity: .atLeast(4), flags: common, categories: ["connection"], complexity: "O(N) with N the arguments", summary: "Finds the keys of a command.",
+        "GETKEYS", since: "2.8.13", arity: .atLeast(4), flags: common, categories: ["connection"],
+        complexity: "O(N) with N the arguments", summary: "Finds the keys of a command.",
         run: .node { request, node, client throws(ReplyError) in
             let keys = try node.keys(ofCommandIn: request)
             client.pointee.reply.array(keys.count)
@@ -97,7 +98,8 @@ extension Command {
         })
 
     private static let commandGetKeysAndFlags = Command(
-        "GETKEYSANDFLAGS", since: "7.0.0", arity: .atLeast(4), flags: common, categories: ["connection"], complexity: "O(N) with N the arguments",
+        "GETKEYSANDFLAGS", since: "7.0.0", arity: .atLeast(4), flags: common, categories: ["connection"],
+        complexity: "O(N) with N the arguments",
         summary: "Finds the keys of a command and how it uses them.",
         run: .node { request, node, client throws(ReplyError) in
             let keys = try node.keys(ofCommandIn: request)
@@ -147,7 +149,8 @@ extension Node {
             index = subcommand
         }
         let command = commands[index]
-        guard command.keys.contains(where: { !$0.flags.contains(.notKey) }) || command.flags.contains(.movableKeys) else {
+        guard command.keys.contains(where: { !$0.flags.contains(.notKey) }) || command.flags.contains(.movableKeys)
+        else {
             throw .text("ERR The command has no key arguments")
         }
         let arity = command.arity.encoded

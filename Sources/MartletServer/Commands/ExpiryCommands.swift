@@ -155,7 +155,8 @@ extension Command {
 
 extension Command {
     static let ttl = Command(
-        "TTL", since: "1.0.0", arity: .exactly(2), flags: [.readonly, .fast], keys: [.one(at: 1, [.readOnly, .access])],
+        "TTL", since: "1.0.0", arity: .exactly(2), flags: [.readonly, .fast],
+        keys: [.one(at: 1, [.readOnly, .access])],
         tips: ["nondeterministic_output"], arguments: "key",
         complexity: "O(1)", summary: "Get the time to live for a key in seconds",
         run: .data { request, keyspace, reply throws(ReplyError) in

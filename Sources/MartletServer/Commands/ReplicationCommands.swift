@@ -1,6 +1,6 @@
 import MartletBase
-import MartletReplication
 import MartletRESP
+import MartletReplication
 
 extension CommandFamily {
     static let replication = CommandFamily(.server, [.psync, .replconf, .replicaof, .role, .slaveof, .sync])
@@ -85,13 +85,17 @@ extension Node {
         guard !client.pointee.flags.contains(.replica) else {
             throw .text("ERR Command is not valid when client is a replica.")
         }
-        guard let port = parseInt64(request[2]), (0...65535).contains(port) else { throw .text("ERR Invalid master port") }
+        guard let port = parseInt64(request[2]), (0...65535).contains(port) else {
+            throw .text("ERR Invalid master port")
+        }
         let host = String(bytes: request[1])
         guard host.utf8.count <= PrimarySession.addressBytesMax, !host.utf8.contains(0) else {
             throw .text("ERR Invalid master host")
         }
         if let primary = replication.primary, primary.host == host, primary.port == Int(port) {
-            Log.notice("REPLICAOF would result into synchronization with the master we are already connected with. No operation performed.")
+            Log.notice(
+                "REPLICAOF would result into synchronization with the master we are already connected with. No operation performed."
+            )
             return client.pointee.reply.simple("OK Already connected to specified master")
         }
         follow(host: host, port: Int(port))

@@ -22,7 +22,8 @@ extension CommandFamily {
 
 extension Command {
     static let get = Command(
-        "GET", since: "1.0.0", arity: .exactly(2), flags: [.readonly, .fast], keys: [.one(at: 1, [.readOnly, .access])],
+        "GET", since: "1.0.0", arity: .exactly(2), flags: [.readonly, .fast],
+        keys: [.one(at: 1, [.readOnly, .access])],
         arguments: "key",
         complexity: "O(1)", summary: "Get the value of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -535,7 +536,9 @@ enum ExpiryUnit {
         if !overflows, self == .seconds || self == .unixSeconds {
             (time, overflows) = time.multipliedReportingOverflow(by: 1000)
         }
-        if !overflows, self == .seconds || self == .milliseconds { (time, overflows) = time.addingReportingOverflow(now) }
+        if !overflows, self == .seconds || self == .milliseconds {
+            (time, overflows) = time.addingReportingOverflow(now)
+        }
         guard !overflows else { throw .message("ERR invalid expire time in '\(command)' command") }
         return time
     }

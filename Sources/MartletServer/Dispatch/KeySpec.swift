@@ -63,7 +63,9 @@ package struct KeySpec: Sendable {
         case .index(let index): first = index
         case .keyword(let word, let startFrom):
             let start = startFrom > 0 ? startFrom : request.count + startFrom
-            let range = startFrom > 0 ? Array(stride(from: start, to: request.count, by: 1))
+            let range =
+                startFrom > 0
+                ? Array(stride(from: start, to: request.count, by: 1))
                 : Array(stride(from: start, to: 0, by: -1))
             guard let found = range.first(where: { $0 > 0 && $0 < request.count && request.matches($0, word) }) else {
                 return []

@@ -1,7 +1,7 @@
 import MartletBase
 import MartletPersistence
-import MartletReplication
 import MartletRESP
+import MartletReplication
 
 /// The primary that this node follows, from the order to follow it until another order.
 final class FollowedPrimary {

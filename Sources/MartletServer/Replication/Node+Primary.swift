@@ -1,8 +1,8 @@
 import MartletBase
 import MartletKeyspace
 import MartletPersistence
-import MartletReplication
 import MartletRESP
+import MartletReplication
 
 // The replica's side of replication: following a primary.
 //
@@ -53,7 +53,8 @@ extension Node {
     /// What a broken or closed link leaves behind.
     mutating func endLink(_ primary: FollowedPrimary) {
         if primary.session.isStreaming { primary.lastContact = primary.session.heardAt }
-        if case .disconnected = primary.session.state {} else {
+        if case .disconnected = primary.session.state {
+        } else {
             primary.session.linkClosed(now: time.monotonicMilliseconds)
         }
         primary.forgetStream()
@@ -291,7 +292,8 @@ extension Node {
         guard let base = bytes.baseAddress else { return }
         let chunk = primary.batch.append(
             Chunk(
-                base: base.assumingMemoryBound(to: UInt8.self), count: bytes.count, client: UnsafeMutableRawPointer(client),
+                base: base.assumingMemoryBound(to: UInt8.self), count: bytes.count,
+                client: UnsafeMutableRawPointer(client),
                 connection: nil))
         // `missing` is counted from the end of what there is.
         let missing = RequestParser.parse(

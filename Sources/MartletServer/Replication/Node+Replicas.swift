@@ -2,8 +2,8 @@ import MartletBase
 import MartletCluster
 import MartletKeyspace
 import MartletPersistence
-import MartletReplication
 import MartletRESP
+import MartletReplication
 
 // The primary's side of replication: clients that are replicas.
 //
@@ -147,7 +147,8 @@ extension Node {
         if !image.excludesData { keyspace.beginWalk(image) }
         Log.notice("Starting BGSAVE for SYNC with target: replicas sockets")
         for replica in waiting
-        where replica.session.acceptsEndMark == image.usesEndMark && replica.session.excludesData == image.excludesData {
+        where replica.session.acceptsEndMark == image.usesEndMark && replica.session.excludesData == image.excludesData
+        {
             let header = replica.session.beginSnapshot(
                 history: replication.history, log: replication.feed.log, endMark: image.endMark, now: now)
             replica.imagePosition = 0
@@ -312,7 +313,9 @@ extension Node {
         return replication.replicas.count { $0.session.isGood(lagSecondsMax: lag, now: now) }
     }
 
-    func countAcknowledged(_ offset: Int64) -> Int { replication.replicas.lazy.map(\.session).countAcknowledged(offset) }
+    func countAcknowledged(_ offset: Int64) -> Int {
+        replication.replicas.lazy.map(\.session).countAcknowledged(offset)
+    }
 
     /// Answers clients in WAIT whose replicas have acknowledged, or whose time is over.
     mutating func answerWaiting() {

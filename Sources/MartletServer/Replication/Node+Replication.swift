@@ -1,8 +1,8 @@
 import MartletBase
 import MartletCluster
 import MartletKeyspace
-import MartletReplication
 import MartletRESP
+import MartletReplication
 
 extension Node {
     // MARK: What others ask
@@ -81,10 +81,13 @@ extension Node {
 
     private var sessionConfiguration: ReplicaSession.Configuration {
         var session = ReplicaSession.Configuration(
-            listeningPort: configuration.replicaAnnouncePort != 0 ? configuration.replicaAnnouncePort : configuration.port)
+            listeningPort: configuration.replicaAnnouncePort != 0
+                ? configuration.replicaAnnouncePort : configuration.port)
         if !configuration.primaryPassword.isEmpty { session.password = configuration.primaryPassword }
         if !configuration.primaryUser.isEmpty { session.user = configuration.primaryUser }
-        if !configuration.replicaAnnounceAddress.isEmpty { session.announcedAddress = configuration.replicaAnnounceAddress }
+        if !configuration.replicaAnnounceAddress.isEmpty {
+            session.announcedAddress = configuration.replicaAnnounceAddress
+        }
         session.timeoutMilliseconds = Int64(configuration.replicationTimeoutSeconds) * 1000
         return session
     }
@@ -257,7 +260,9 @@ extension Node {
     mutating func replicationCron() {
         if !replication.isStarted {
             replication.isStarted = true
-            if let directive = configuration.replicaOf, !isClustered { follow(host: directive.host, port: directive.port) }
+            if let directive = configuration.replicaOf, !isClustered {
+                follow(host: directive.host, port: directive.port)
+            }
         }
         guard !replication.isIdle else { return }
         let now = time.monotonicMilliseconds

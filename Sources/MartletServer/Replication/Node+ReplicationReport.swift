@@ -1,6 +1,6 @@
 import MartletBase
-import MartletReplication
 import MartletRESP
+import MartletReplication
 
 // What INFO and ROLE tell about replication. Source of names and order: Redis 7.0 server.c, genRedisInfoString, and
 // replication.c, roleCommand.

@@ -67,7 +67,8 @@ extension Command {
 
     static let discard = Command(
         "DISCARD", since: "2.0.0", arity: .exactly(1),
-        flags: [.noScript, .loading, .stale, .fast, .allowBusy], complexity: "O(N), when N is the number of queued commands",
+        flags: [.noScript, .loading, .stale, .fast, .allowBusy],
+        complexity: "O(N), when N is the number of queued commands",
         summary: "Discard all commands issued after MULTI",
         run: .node { request, node, client throws(ReplyError) in
             guard client.pointee.isInTransaction else { throw .text("ERR DISCARD without MULTI") }

@@ -65,7 +65,8 @@ struct EpochChecker {
         // CLUSTER RESET HARD makes a new node of it.
         guard let old = written[node], old.id == new.id else { return }
         if new.currentEpoch < old.currentEpoch {
-            simulation.fail(.epochs, "currentEpoch of node \(node) went from \(old.currentEpoch) to \(new.currentEpoch)")
+            simulation.fail(
+                .epochs, "currentEpoch of node \(node) went from \(old.currentEpoch) to \(new.currentEpoch)")
         }
         if new.lastVoteEpoch < old.lastVoteEpoch {
             simulation.fail(
@@ -93,7 +94,9 @@ extension Simulation {
         process.claimedEpoch = configEpoch
         let durable = nodes[index].disk.durableSummary?.configEpoch ?? 0
         if durable < configEpoch {
-            fail(.durablePromises, "node \(index) claims slots with epoch \(configEpoch), but has \(durable) on its disk")
+            fail(
+                .durablePromises, "node \(index) claims slots with epoch \(configEpoch), but has \(durable) on its disk"
+            )
         }
     }
 

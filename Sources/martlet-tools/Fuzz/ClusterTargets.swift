@@ -11,7 +11,8 @@ extension FuzzTarget {
         summary: "packets on the cluster bus (BusPacket, ClusterState)",
         corpus: { genuinePackets },
         tokens: [
-            Array("RCmb".utf8), [0, 0], [0, 1], [0, 2], [0, 3], [0, 4], [0, 5], [0, 6], [0, 7], [0, 8], [0, 9], [0, 10],
+            Array("RCmb".utf8), [0, 0], [0, 1], [0, 2], [0, 3], [0, 4], [0, 5], [0, 6], [0, 7], [0, 8], [0, 9],
+            [0, 10],
             [0x80, 4], [0x80, 10], Array(members[0].utf8), Array(members[1].utf8), Array(members[2].utf8),
             Array(members[3].utf8), Array(stranger.utf8), [0, 0, 0, 16, 0, 0, 0, 0], [0xFF, 0xFF],
         ],
@@ -85,7 +86,9 @@ extension FuzzTarget {
         else { preconditionFailure("the corpus is genuine") }
         var slots = SlotSet()
         for slot in 5461...10922 { slots.insert(slot) }
-        func header(_ sender: NodeID, _ slots: SlotSet, primary: NodeID? = nil, epoch: UInt64 = 2) -> BusPacketEncoder.Header {
+        func header(_ sender: NodeID, _ slots: SlotSet, primary: NodeID? = nil, epoch: UInt64 = 2)
+            -> BusPacketEncoder.Header
+        {
             BusPacketEncoder.Header(
                 sender: sender, currentEpoch: 5, configEpoch: epoch, replicationOffset: 100, slots: slots,
                 primary: primary, announcedIP: "127.0.0.1", ports: NodePorts(tcp: 7001, bus: 17001), usesTLS: false,
@@ -109,7 +112,8 @@ extension FuzzTarget {
         let primary = header(one, slots)
         let follower = header(replica, slots, primary: me, epoch: 1)
         return [
-            ping(.ping, primary), ping(.pong, primary), ping(.meet, header(stranger, slots, epoch: 9)), ping(.ping, follower),
+            ping(.ping, primary), ping(.pong, primary), ping(.meet, header(stranger, slots, epoch: 9)),
+            ping(.ping, follower),
             BusPacketEncoder.bare(.ping, primary), BusPacketEncoder.bare(.authRequest, follower),
             BusPacketEncoder.bare(.authAck, primary), BusPacketEncoder.bare(.manualFailoverStart, follower),
             BusPacketEncoder.fail(two, primary), BusPacketEncoder.update(one, configEpoch: 7, slots: slots, primary),
@@ -132,7 +136,8 @@ extension FuzzTarget {
             ].map { Array($0.utf8) }
         },
         tokens: [
-            "myself", ",", "master", "slave", "handshake", "noaddr", "fail", "fail?", "noflags", "nofailover", "-", ":", "@",
+            "myself", ",", "master", "slave", "handshake", "noaddr", "fail", "fail?", "noflags", "nofailover", "-", ":",
+            "@",
             "[", "]", "->-", "-<-", "\n", " ", "vars", "currentEpoch", "lastVoteEpoch", "connected", "0-16383", "16384",
             "shard-id=", members[0], members[1], "\0", "\r",
         ].map { Array($0.utf8) },

@@ -16,8 +16,10 @@ extension FuzzTarget {
                 "maxmemory-policy allkeys-lru\nmaxclients 10000\ntcp-backlog 511\ntimeout 0\ntcp-keepalive 300\n",
             ].map { Array($0.utf8) }
         },
-        tokens: ["\n", " ", "\"", "'", "\\x", "yes", "no", "include /a.conf\n", "-1", "1gb", "100%", "#", "\0", "--", "*"]
-            .map { Array($0.utf8) } + Directive.all.map { Array($0.name.utf8) },
+        tokens: [
+            "\n", " ", "\"", "'", "\\x", "yes", "no", "include /a.conf\n", "-1", "1gb", "100%", "#", "\0", "--", "*",
+        ]
+        .map { Array($0.utf8) } + Directive.all.map { Array($0.name.utf8) },
         run: { input, random in
             guard let first = loadConfiguration(input) else { return }
             let rewritten = ConfigurationRewrite.text(

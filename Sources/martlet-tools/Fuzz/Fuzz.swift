@@ -124,7 +124,8 @@ struct ProgressPage {
         let file = open(path, O_RDWR | O_CREAT, 0o600)
         guard file >= 0, ftruncate(file, off_t(Self.byteCount)) == 0 else { throw MappingError() }
         defer { close(file) }
-        guard let address = mmap(nil, Self.byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0), address != MAP_FAILED
+        guard let address = mmap(nil, Self.byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0),
+            address != MAP_FAILED
         else { throw MappingError() }
         words = address.bindMemory(to: UInt64.self, capacity: Self.byteCount / 8)
     }

@@ -42,7 +42,8 @@ struct FuzzSupervisor {
                 if peakGrowthBytes > growthBytesMax { failure = .growth(peakGrowthBytes) }
             }
         }
-        if case .crash = failure {} else {
+        if case .crash = failure {
+        } else {
             child.kill()
             _ = child.wait()
         }

@@ -22,7 +22,8 @@ extension FuzzTarget {
             ]
         },
         tokens: [
-            Array("REDIS0011".utf8), Array("REDIS0001".utf8), Array("VALKEY080".utf8), [0xFF], [0xFE, 0x00], [0xFD], [0xFC],
+            Array("REDIS0011".utf8), Array("REDIS0001".utf8), Array("VALKEY080".utf8), [0xFF], [0xFE, 0x00], [0xFD],
+            [0xFC],
             [0xFA], [0xF9], [0xF8], [0xF7], [0xF6], [0xF5], [0xF4], [0xF3], [0xFB, 0x01, 0x00], [0xC0], [0xC1], [0xC2],
             [0xC3], [0x80], [0x81, 0, 0, 0, 0, 0x20, 0, 0, 0], [0xC3, 0x04, 0x41],
         ],
@@ -110,7 +111,10 @@ extension FuzzTarget {
                 return Array(encoder.output.bytes)
             }
         },
-        tokens: [[0xC0], [0xC1], [0xC2], [0xC3], [0x80], [0x81], [0], [1], [2], [0x0A, 0], [0x0B, 0], [80, 0], [0xC3, 3, 90]],
+        tokens: [
+            [0xC0], [0xC1], [0xC2], [0xC3], [0x80], [0x81], [0], [1], [2], [0x0A, 0], [0x0B, 0], [80, 0],
+            [0xC3, 3, 90],
+        ],
         repair: { bytes, random in
             guard bytes.count >= 10 else { return }
             let end = bytes.count - 8

@@ -55,7 +55,8 @@ extension FuzzTarget {
     private static func follow(_ pieces: [ArraySlice<UInt8>]) -> [String] {
         let time = NodeTime(monotonicMicroseconds: 1_700_000_000_000_000, unixMicroseconds: 1_700_000_000_000_000)
         var node = Node(
-            configuration: ServerConfiguration(), seed: HashSeed(k0: 1, k1: 2), runID: String(repeating: "f", count: 40),
+            configuration: ServerConfiguration(), seed: HashSeed(k0: 1, k1: 2),
+            runID: String(repeating: "f", count: 40),
             time: time, processFacts: { ProcessFacts() })
         node.follow(host: "127.0.0.1", port: 1)
         connect(&node)

@@ -6,8 +6,10 @@ import Testing
     @Test(arguments: [
         ("CLIENT ID", ":1\r\n"),
         ("CLIENT GETNAME", "$-1\r\n"),
-        ("CLIENT SETNAME 'a b'",
-            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n"),
+        (
+            "CLIENT SETNAME 'a b'",
+            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n"
+        ),
         ("CLIENT SETINFO LIB-NAME redis-py", "+OK\r\n"),
         ("CLIENT SETINFO lib-ver '1 2'", "-ERR lib-ver cannot contain spaces, newlines or special characters.\r\n"),
         ("CLIENT SETINFO nonsense x", "-ERR Unrecognized option 'nonsense'\r\n"),
@@ -63,7 +65,8 @@ import Testing
         #expect(
             fields.keys.sorted() == [
                 "addr", "age", "argv-mem", "cmd", "db", "events", "fd", "flags", "id", "idle", "laddr", "lib-name",
-                "lib-ver", "multi", "multi-mem", "name", "obl", "oll", "omem", "psub", "qbuf", "qbuf-free", "rbp", "rbs",
+                "lib-ver", "multi", "multi-mem", "name", "obl", "oll", "omem", "psub", "qbuf", "qbuf-free", "rbp",
+                "rbs",
                 "redir", "resp", "ssub", "sub", "tot-mem", "user",
             ])
     }

@@ -9,11 +9,16 @@ import Testing
         ("CONFIG SET hz", "-ERR wrong number of arguments for 'config|set' command\r\n"),
         ("CONFIG SET hz 10 port", "-ERR syntax error\r\n"),
         ("CONFIG SET nonsense 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'nonsense'\r\n"),
-        ("CONFIG SET daemonize yes",
-            "-ERR CONFIG SET failed (possibly related to argument 'daemonize') - can't set immutable config\r\n"),
-        ("CONFIG SET dir /tmp",
-            "-ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config\r\n"),
-        ("CONFIG SET maxclients 0",
+        (
+            "CONFIG SET daemonize yes",
+            "-ERR CONFIG SET failed (possibly related to argument 'daemonize') - can't set immutable config\r\n"
+        ),
+        (
+            "CONFIG SET dir /tmp",
+            "-ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config\r\n"
+        ),
+        (
+            "CONFIG SET maxclients 0",
             "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - argument must be between 1 and 4294967295 inclusive\r\n"
         ),
         ("CONFIG REWRITE", "-ERR The server is running without a config file\r\n"),

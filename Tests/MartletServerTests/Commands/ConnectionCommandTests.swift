@@ -17,12 +17,15 @@ import Testing
         ("HELLO 4", "-NOPROTO unsupported protocol version\r\n"),
         ("HELLO x", "-ERR Protocol version is not an integer or out of range\r\n"),
         ("HELLO 3 NOISE", "-ERR Syntax error in HELLO option 'NOISE'\r\n"),
-        ("HELLO 3 SETNAME 'a b'",
-            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n"),
+        (
+            "HELLO 3 SETNAME 'a b'",
+            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n"
+        ),
         ("AUTH a b c", "-ERR syntax error\r\n"),
         ("AUTH default anything", "+OK\r\n"),
         ("AUTH somebody x", "-WRONGPASS invalid username-password pair or user is disabled.\r\n"),
-        ("AUTH x",
+        (
+            "AUTH x",
             "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n"
         ),
         ("READONLY", "-ERR This instance has cluster support disabled\r\n"),

@@ -43,7 +43,8 @@ import Testing
             "redis_version", "redis_git_sha1", "martlet_version", "redis_mode", "run_id", "tcp_port",
             "uptime_in_seconds", "connected_clients", "blocked_clients", "used_memory", "used_memory_peak",
             "mem_allocator", "lazyfree_pending_objects", "loading", "rdb_bgsave_in_progress",
-            "aof_rewrite_in_progress", "aof_rewrite_scheduled", "aof_enabled", "expired_keys", "total_commands_processed",
+            "aof_rewrite_in_progress", "aof_rewrite_scheduled", "aof_enabled", "expired_keys",
+            "total_commands_processed",
             "instantaneous_ops_per_sec", "dump_payload_sanitizations", "role", "connected_slaves", "master_repl_offset",
             "used_cpu_user", "cluster_enabled",
         ] {

@@ -53,8 +53,10 @@ import Testing
         ("FUNCTION FLUSH NOISE", "-ERR FUNCTION FLUSH only supports SYNC|ASYNC option\r\n"),
         ("FUNCTION RESTORE \"\(emptyPayload)\"", "+OK\r\n"),
         ("FUNCTION RESTORE \"\(emptyPayload)\" FLUSH", "+OK\r\n"),
-        ("FUNCTION RESTORE \"\(emptyPayload)\" NOISE",
-            "-ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.\r\n"),
+        (
+            "FUNCTION RESTORE \"\(emptyPayload)\" NOISE",
+            "-ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.\r\n"
+        ),
         ("FUNCTION RESTORE short", "-ERR DUMP payload version or checksum are wrong\r\n"),
         ("FUNCTION RESTORE longer-than-a-footer", "-ERR DUMP payload version or checksum are wrong\r\n"),
     ])

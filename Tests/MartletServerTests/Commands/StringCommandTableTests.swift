@@ -47,114 +47,121 @@ import Testing
             (.update, "update"), (.insert, "insert"), (.delete, "delete"), (.variableFlags, "variable_flags"),
         ]
         let flags = names.filter { key.flags.contains($0.0) }.map(\.1).joined(separator: " ")
-        guard case .index(let first) = key.begin, case .range(let last, let step, 0) = key.find else { return "unknown" }
+        guard case .index(let first) = key.begin, case .range(let last, let step, 0) = key.find else {
+            return "unknown"
+        }
         return "\(flags) at \(first) to \(last) step \(step)"
     }
 
-    private static let rows = ([
-        ("GET", 2, "readonly fast", "RO access at 1 to 0 step 1", "string", "1.0.0", "Get the value of a key"),
-        (
-            "SET", -3, "write denyoom", "RW access update variable_flags at 1 to 0 step 1",
-            "string", "1.0.0", "Set the string value of a key"
-        ),
-        (
-            "SETNX", 3, "write denyoom fast", "OW insert at 1 to 0 step 1",
-            "string", "1.0.0", "Set the value of a key, only if the key does not exist"
-        ),
-        (
-            "SETEX", 4, "write denyoom", "OW update at 1 to 0 step 1",
-            "string", "2.0.0", "Set the value and expiration of a key"
-        ),
-        (
-            "PSETEX", 4, "write denyoom", "OW update at 1 to 0 step 1",
-            "string", "2.6.0", "Set the value and expiration in milliseconds of a key"
-        ),
-        (
-            "GETEX", -2, "write fast", "RW access update at 1 to 0 step 1",
-            "string", "6.2.0", "Get the value of a key and optionally set its expiration"
-        ),
-        (
-            "GETDEL", 2, "write fast", "RW access delete at 1 to 0 step 1",
-            "string", "6.2.0", "Get the value of a key and delete the key"
-        ),
-        (
-            "GETSET", 3, "write denyoom fast", "RW access update at 1 to 0 step 1",
-            "string", "1.0.0", "Set the string value of a key and return its old value"
-        ),
-        (
-            "GETRANGE", 4, "readonly", "RO access at 1 to 0 step 1",
-            "string", "2.4.0", "Get a substring of the string stored at a key"
-        ),
-        (
-            "SUBSTR", 4, "readonly", "RO access at 1 to 0 step 1",
-            "string", "1.0.0", "Get a substring of the string stored at a key"
-        ),
-        (
-            "SETRANGE", 4, "write denyoom", "RW update at 1 to 0 step 1",
-            "string", "2.2.0", "Overwrite part of a string at key starting at the specified offset"
-        ),
-        (
-            "STRLEN", 2, "readonly fast", "RO at 1 to 0 step 1",
-            "string", "2.2.0", "Get the length of the value stored in a key"
-        ),
-        ("APPEND", 3, "write denyoom fast", "RW insert at 1 to 0 step 1", "string", "2.0.0", "Append a value to a key"),
-        (
-            "MGET", -2, "readonly fast", "RO access at 1 to -1 step 1",
-            "string", "1.0.0", "Get the values of all the given keys"
-        ),
-        (
-            "MSET", -3, "write denyoom", "OW update at 1 to -1 step 2",
-            "string", "1.0.1", "Set multiple keys to multiple values"
-        ),
-        (
-            "MSETNX", -3, "write denyoom", "OW insert at 1 to -1 step 2",
-            "string", "1.0.1", "Set multiple keys to multiple values, only if none of the keys exist"
-        ),
-        (
-            "INCR", 2, "write denyoom fast", "RW access update at 1 to 0 step 1",
-            "string", "1.0.0", "Increment the integer value of a key by one"
-        ),
-        (
-            "DECR", 2, "write denyoom fast", "RW access update at 1 to 0 step 1",
-            "string", "1.0.0", "Decrement the integer value of a key by one"
-        ),
-        (
-            "INCRBY", 3, "write denyoom fast", "RW access update at 1 to 0 step 1",
-            "string", "1.0.0", "Increment the integer value of a key by the given amount"
-        ),
-        (
-            "DECRBY", 3, "write denyoom fast", "RW access update at 1 to 0 step 1",
-            "string", "1.0.0", "Decrement the integer value of a key by the given number"
-        ),
-        (
-            "INCRBYFLOAT", 3, "write denyoom fast", "RW access update at 1 to 0 step 1",
-            "string", "2.6.0", "Increment the float value of a key by the given amount"
-        ),
-        ("LCS", -3, "readonly", "RO access at 1 to 1 step 1", "string", "7.0.0", "Find longest common substring"),
-        (
-            "SETBIT", 4, "write denyoom", "RW access update at 1 to 0 step 1",
-            "bitmap", "2.2.0", "Sets or clears the bit at offset in the string value stored at key"
-        ),
-        (
-            "GETBIT", 3, "readonly fast", "RO access at 1 to 0 step 1",
-            "bitmap", "2.2.0", "Returns the bit value at offset in the string value stored at key"
-        ),
-        ("BITCOUNT", -2, "readonly", "RO access at 1 to 0 step 1", "bitmap", "2.6.0", "Count set bits in a string"),
-        (
-            "BITPOS", -3, "readonly", "RO access at 1 to 0 step 1",
-            "bitmap", "2.8.7", "Find first bit set or clear in a string"
-        ),
-        (
-            "BITOP", -4, "write denyoom", "OW update at 2 to 0 step 1; RO access at 3 to -1 step 1",
-            "bitmap", "2.6.0", "Perform bitwise operations between strings"
-        ),
-        (
-            "BITFIELD", -2, "write denyoom", "RW access update variable_flags at 1 to 0 step 1",
-            "bitmap", "3.2.0", "Perform arbitrary bitfield integer operations on strings"
-        ),
-        (
-            "BITFIELD_RO", -2, "readonly fast", "RO access at 1 to 0 step 1",
-            "bitmap", "6.0.0", "Perform arbitrary bitfield integer operations on strings. Read-only variant of BITFIELD"
-        ),
-    ] as [(String, Int, String, String, String, String, String)]).map(Row.init)
+    private static let rows =
+        ([
+            ("GET", 2, "readonly fast", "RO access at 1 to 0 step 1", "string", "1.0.0", "Get the value of a key"),
+            (
+                "SET", -3, "write denyoom", "RW access update variable_flags at 1 to 0 step 1",
+                "string", "1.0.0", "Set the string value of a key"
+            ),
+            (
+                "SETNX", 3, "write denyoom fast", "OW insert at 1 to 0 step 1",
+                "string", "1.0.0", "Set the value of a key, only if the key does not exist"
+            ),
+            (
+                "SETEX", 4, "write denyoom", "OW update at 1 to 0 step 1",
+                "string", "2.0.0", "Set the value and expiration of a key"
+            ),
+            (
+                "PSETEX", 4, "write denyoom", "OW update at 1 to 0 step 1",
+                "string", "2.6.0", "Set the value and expiration in milliseconds of a key"
+            ),
+            (
+                "GETEX", -2, "write fast", "RW access update at 1 to 0 step 1",
+                "string", "6.2.0", "Get the value of a key and optionally set its expiration"
+            ),
+            (
+                "GETDEL", 2, "write fast", "RW access delete at 1 to 0 step 1",
+                "string", "6.2.0", "Get the value of a key and delete the key"
+            ),
+            (
+                "GETSET", 3, "write denyoom fast", "RW access update at 1 to 0 step 1",
+                "string", "1.0.0", "Set the string value of a key and return its old value"
+            ),
+            (
+                "GETRANGE", 4, "readonly", "RO access at 1 to 0 step 1",
+                "string", "2.4.0", "Get a substring of the string stored at a key"
+            ),
+            (
+                "SUBSTR", 4, "readonly", "RO access at 1 to 0 step 1",
+                "string", "1.0.0", "Get a substring of the string stored at a key"
+            ),
+            (
+                "SETRANGE", 4, "write denyoom", "RW update at 1 to 0 step 1",
+                "string", "2.2.0", "Overwrite part of a string at key starting at the specified offset"
+            ),
+            (
+                "STRLEN", 2, "readonly fast", "RO at 1 to 0 step 1",
+                "string", "2.2.0", "Get the length of the value stored in a key"
+            ),
+            (
+                "APPEND", 3, "write denyoom fast", "RW insert at 1 to 0 step 1", "string", "2.0.0",
+                "Append a value to a key"
+            ),
+            (
+                "MGET", -2, "readonly fast", "RO access at 1 to -1 step 1",
+                "string", "1.0.0", "Get the values of all the given keys"
+            ),
+            (
+                "MSET", -3, "write denyoom", "OW update at 1 to -1 step 2",
+                "string", "1.0.1", "Set multiple keys to multiple values"
+            ),
+            (
+                "MSETNX", -3, "write denyoom", "OW insert at 1 to -1 step 2",
+                "string", "1.0.1", "Set multiple keys to multiple values, only if none of the keys exist"
+            ),
+            (
+                "INCR", 2, "write denyoom fast", "RW access update at 1 to 0 step 1",
+                "string", "1.0.0", "Increment the integer value of a key by one"
+            ),
+            (
+                "DECR", 2, "write denyoom fast", "RW access update at 1 to 0 step 1",
+                "string", "1.0.0", "Decrement the integer value of a key by one"
+            ),
+            (
+                "INCRBY", 3, "write denyoom fast", "RW access update at 1 to 0 step 1",
+                "string", "1.0.0", "Increment the integer value of a key by the given amount"
+            ),
+            (
+                "DECRBY", 3, "write denyoom fast", "RW access update at 1 to 0 step 1",
+                "string", "1.0.0", "Decrement the integer value of a key by the given number"
+            ),
+            (
+                "INCRBYFLOAT", 3, "write denyoom fast", "RW access update at 1 to 0 step 1",
+                "string", "2.6.0", "Increment the float value of a key by the given amount"
+            ),
+            ("LCS", -3, "readonly", "RO access at 1 to 1 step 1", "string", "7.0.0", "Find longest common substring"),
+            (
+                "SETBIT", 4, "write denyoom", "RW access update at 1 to 0 step 1",
+                "bitmap", "2.2.0", "Sets or clears the bit at offset in the string value stored at key"
+            ),
+            (
+                "GETBIT", 3, "readonly fast", "RO access at 1 to 0 step 1",
+                "bitmap", "2.2.0", "Returns the bit value at offset in the string value stored at key"
+            ),
+            ("BITCOUNT", -2, "readonly", "RO access at 1 to 0 step 1", "bitmap", "2.6.0", "Count set bits in a string"),
+            (
+                "BITPOS", -3, "readonly", "RO access at 1 to 0 step 1",
+                "bitmap", "2.8.7", "Find first bit set or clear in a string"
+            ),
+            (
+                "BITOP", -4, "write denyoom", "OW update at 2 to 0 step 1; RO access at 3 to -1 step 1",
+                "bitmap", "2.6.0", "Perform bitwise operations between strings"
+            ),
+            (
+                "BITFIELD", -2, "write denyoom", "RW access update variable_flags at 1 to 0 step 1",
+                "bitmap", "3.2.0", "Perform arbitrary bitfield integer operations on strings"
+            ),
+            (
+                "BITFIELD_RO", -2, "readonly fast", "RO access at 1 to 0 step 1",
+                "bitmap", "6.0.0",
+                "Perform arbitrary bitfield integer operations on strings. Read-only variant of BITFIELD"
+            ),
+        ] as [(String, Int, String, String, String, String, String)]).map(Row.init)
 }

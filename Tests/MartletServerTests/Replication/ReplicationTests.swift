@@ -303,7 +303,9 @@ struct ReplicationTests {
         let start = network[1].node.replicationOffset
         network[1]("APPEND key new")
         let log = network[1].log(from: start)
-        #expect(log == "*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nDEL\r\n$3\r\nkey\r\n" + "*3\r\n$6\r\nAPPEND\r\n$3\r\nkey\r\n$3\r\nnew\r\n*1\r\n$4\r\nEXEC\r\n")
+        #expect(
+            log == "*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nDEL\r\n$3\r\nkey\r\n"
+                + "*3\r\n$6\r\nAPPEND\r\n$3\r\nkey\r\n$3\r\nnew\r\n*1\r\n$4\r\nEXEC\r\n")
         network.settle()
         #expect(network[2]("GET key") == .bulk("new"))
     }

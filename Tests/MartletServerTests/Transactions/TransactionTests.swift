@@ -54,7 +54,10 @@ import Testing
 
     @Test(
         "A watched key that changed makes EXEC answer nil",
-        arguments: ["SET k 2", "DEL k", "APPEND k x", "EXPIRE k 100", "RENAME k other", "RENAME other k", "FLUSHALL", "SWAPDB 0 1"])
+        arguments: [
+            "SET k 2", "DEL k", "APPEND k x", "EXPIRE k 100", "RENAME k other", "RENAME other k", "FLUSHALL",
+            "SWAPDB 0 1",
+        ])
     func watchedChange(_ change: String) {
         let node = NodeHarness()
         _ = run(node, "SET k 1", "SET other 2", "WATCH k")
@@ -64,7 +67,9 @@ import Testing
         #expect(run(node, "MULTI", "PING", "EXEC") == "+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n")
     }
 
-    @Test("What does not change a watched key does not matter", arguments: ["GET k", "SET z 1", "DEL nothing", "SELECT 1"])
+    @Test(
+        "What does not change a watched key does not matter",
+        arguments: ["GET k", "SET z 1", "DEL nothing", "SELECT 1"])
     func watchedNoChange(_ line: String) {
         let node = NodeHarness()
         _ = run(node, "SET k 1", "WATCH k")
