@@ -35,6 +35,7 @@ package struct Reactor: ~Copyable {
     private var closed: [ConnectionPointer] = []
     private var resumed: [ConnectionPointer] = []
     private var nextCron: Int64 = 0
+    private var absence = AbsenceWatch(now: SystemClock.monotonicMilliseconds)
     /// Where the client cron goes on: it looks at a part of the clients each time.
     private var cronClientIndex = 0
     private var isStopping = false
@@ -60,13 +61,8 @@ package struct Reactor: ~Copyable {
     private static let receiveBytesMin = 16 * 1024
     /// What one replica is sent at a time, to be fair.
     private static let replicaBytesPerTurn = 1 << 20
-    /// Unsent replies of a client that has not authenticated: Redis' fixed buffer and 1 KiB more.
-    /// (PROTO_REPLY_CHUNK_BYTES + REPLY_BUFFER_SIZE_UNAUTHENTICATED_CLIENT)
-    private static let unauthenticatedOutputBytesMax = 17 * 1024
     /// (MAX_ACCEPTS_PER_CALL)
     private static let acceptsPerTurnMax = 1000
-    /// A wait that lasted this much longer than it was asked to: more than a loaded machine's scheduler is late.
-    private static let absenceMilliseconds: Int64 = 1000
     /// How long clients wait for news after an absence.
     private static let newsMilliseconds: Int64 = 100
     // Tokens of the poller: those of the listeners, then the fixed ones, then links by number; addresses of connections are
@@ -183,7 +179,7 @@ package struct Reactor: ~Copyable {
         let isIdle = resumed.isEmpty && !node.wantsTurn && !node.hasUrgentWork
         let timeout = isIdle ? max(0, nextCron - now) : 0
         let eventCount = poller.wait(timeoutMilliseconds: Int(timeout))
-        if bus != nil, SystemClock.monotonicMilliseconds - now > timeout + Self.absenceMilliseconds { awaitNews() }
+        if bus != nil, absence.ended(now: SystemClock.monotonicMilliseconds, timeout: timeout) { awaitNews() }
         updateTime()
         if let bus {
             bus.status.beat(now: node.time.monotonicMilliseconds)
@@ -205,10 +201,15 @@ package struct Reactor: ~Copyable {
         executeBatch()
         if node.time.monotonicMilliseconds >= nextCron { cron() }
         node.endTurn()
-        if !node.effects.isEmpty { carryOutEffects() }
+        carryOutEffects()
         if node.isFollowing { sendToPrimary() }
         reportReplication()
         sendQueued()
+        // Sending has effects, too: a link breaks, a replica has its image and wants the log.
+        while !node.effects.isEmpty {
+            carryOutEffects()
+            sendQueued()
+        }
         freeClosed()
     }
 
@@ -263,15 +264,14 @@ package struct Reactor: ~Copyable {
             switch notice {
             case .reply(let token, let reply): node.clusterReplied(token, reply)
             case .followPrimary(_, let host, let port, let sharesHistory):
+                // The view alone decides the role; it may be newer than the notice.
+                guard view?.value.isReplica ?? false else { break }
                 node.follow(host: host, port: Int(port), sharesHistory: sharesHistory)
-            case .becomePrimary:
-                drainPrimaryLink()
-                node.becomePrimary()
             case .pauseWrites(let milliseconds): node.pauseWritesForFailover(milliseconds: milliseconds)
             case .resumeWrites: node.resumeWritesAfterFailover()
             case .deleteKeys(let slots): node.deleteKeys(inSlots: slots)
             case .flushAll: node.flushEverything()
-            case .dropShardChannels, .publish: break
+            case .becomePrimary, .dropShardChannels, .publish: break
             case .failed(let text):
                 Log.warning("\(text), exiting.")
                 isStopping = true
@@ -416,9 +416,10 @@ package struct Reactor: ~Copyable {
         closed.append(connection)
     }
 
-    /// At the end of the turn nothing refers to closed connections any more.
+    /// At the end of the turn nothing refers to closed connections any more but those that were to go on.
     private mutating func freeClosed() {
         guard !closed.isEmpty else { return }
+        resumed.removeAll { $0.pointee.isClosed }
         for connection in closed {
             node.remove(connection.pointee.client)
             connection.deinitialize(count: 1)
@@ -513,7 +514,7 @@ package struct Reactor: ~Copyable {
             batch.removeAll()
             arenaUsed = 0
         }
-        if !node.effects.isEmpty { carryOutEffects() }
+        carryOutEffects()
     }
 
     /// Keeps what a connection sent and the batch did not use.
@@ -545,16 +546,9 @@ package struct Reactor: ~Copyable {
     private mutating func checkOutputLimit(_ connection: ConnectionPointer) {
         let client = connection.pointee.client
         let unsent = UInt64(client.pointee.reply.count - connection.pointee.sent)
-        // Who has not authenticated may not make us keep replies that it does not read.
-        if !client.pointee.isAuthenticated, connection.pointee.waitsForWrite,
-            unsent > Self.unauthenticatedOutputBytesMax
-        {
-            Log.warning(
-                "Client \(client.pointee.address) scheduled to be closed ASAP for overcoming of output buffer limits.")
-            return close(connection)
-        }
         let limit = node.configuration.outputBufferLimits.normal
         var isExceeded = limit.hardBytes > 0 && unsent > limit.hardBytes
+        // Who has not authenticated may not make us keep replies that it does not read.
         if !client.pointee.isAuthenticated, unsent > Self.unauthenticatedReplyBytesMax { isExceeded = true }
         if limit.softBytes > 0, unsent > limit.softBytes {
             let now = node.time.unixMilliseconds
@@ -570,10 +564,14 @@ package struct Reactor: ~Copyable {
         close(connection)
     }
 
+    /// In place, because what is carried out may append more effects, and may end clients that later ones name.
     private mutating func carryOutEffects() {
-        let effects = node.effects
-        node.effects.removeAll(keepingCapacity: true)
-        for effect in effects {
+        guard !node.effects.isEmpty else { return }
+        defer { node.effects.removeAll(keepingCapacity: true) }
+        var index = 0
+        while index < node.effects.count {
+            let effect = node.effects[index]
+            index += 1
             switch effect {
             case .send(let client):
                 guard let connection = connection(of: client) else { break }
@@ -600,6 +598,7 @@ package struct Reactor: ~Copyable {
             case .closePrimaryLink: closePrimaryLink()
             case .configurationChanged(let names): configurationChanged(names)
             case .stop: isStopping = true
+            case .nothing: break
             }
         }
     }

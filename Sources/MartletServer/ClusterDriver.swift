@@ -36,15 +36,35 @@ extension Node {
     /// The bus answered a CLUSTER subcommand.
     package mutating func clusterReplied(_ token: UInt64, _ reply: ClusterReply) {
         answer(token) { $0.cluster(reply) }
+        if openDecisions.remove(token) != nil, openDecisions.isEmpty { resume(.decision) }
     }
 
-    /// The bus wants writes held back, for a manual failover. The answer is ``NodeEffect/writesPaused(offset:)``.
+    /// Asks the bus something that it decides by the number of keys. No key may come between the count and the view that
+    /// follows from it: its write would be acknowledged, and the key belong to nobody.
+    mutating func holdWrites(untilDecided token: UInt64) {
+        openDecisions.insert(token)
+        pause(.decision, until: .max, all: false)
+    }
+
+    /// The bus wants writes held back, for a manual failover. The answer is ``NodeEffect/writesPaused``.
     package mutating func pauseWritesForFailover(milliseconds: Int64) {
         pause(.failover, until: time.unixMilliseconds + milliseconds, all: false)
-        effects.append(.writesPaused)
+        owesPauseReport = true
+        reportPause()
     }
 
-    package mutating func resumeWritesAfterFailover() { resume(.failover) }
+    /// The offset of a pause is final: transfers that began before it end first, because the deletion of what they moved
+    /// is logged.
+    mutating func reportPause() {
+        guard owesPauseReport, pendingMigrations.isEmpty else { return }
+        owesPauseReport = false
+        if pauses.holdsOffset { effects.append(.writesPaused) }
+    }
+
+    package mutating func resumeWritesAfterFailover() {
+        owesPauseReport = false
+        resume(.failover)
+    }
 
     /// These slots belong to somebody else now.
     package mutating func deleteKeys(inSlots slots: [HashSlot]) {
@@ -64,9 +84,11 @@ extension Node {
         guard let front = clusterFront else { return nil }
         let hot = command.pointee
         guard hot.firstKey > 0 || hot.hasMovableKeys else { return nil }
-        let indexes = keyIndexes(of: request, command: index)
-        guard let first = indexes.first else { return nil }
-        let slot = HashSlot.of(request[first])
+        // Nearly always one key, whose slot is known: no list is made of it.
+        let hasOneKey = hot.hasOneKey(in: request)
+        let indexes = hasOneKey ? [] : keyIndexes(of: request, command: index)
+        guard let first = hasOneKey ? Int(hot.firstKey) : indexes.first else { return nil }
+        let slot = hasOneKey ? HashSlot(rawValue: request.slot) : HashSlot.of(request[first])
         for other in indexes.dropFirst() where HashSlot.of(request[other]) != slot {
             return .text("CROSSSLOT Keys in request don't hash to the same slot")
         }
@@ -79,7 +101,7 @@ extension Node {
         question.hasManyKeys = indexes.count > 1
         if front.view.needsKeyCounts(for: slot) {
             keyspace.selected = 0
-            for other in indexes {
+            for other in hasOneKey ? [first] : indexes {
                 let key = keyspace.key(request[other], slot: slot.rawValue)
                 if keyspace.peek(key) == nil { question.missingKeyCount += 1 } else { question.existingKeyCount += 1 }
             }

@@ -95,8 +95,10 @@ package struct Node: ~Copyable {
     package let commandStatistics: UnsafeMutablePointer<CommandStatistics>
     /// In the order of the last change; CLIENT LIST sorts.
     package private(set) var clients: [ClientPointer] = []
-    /// Those that wait for something; few.
+    /// Those that wait for something.
     package private(set) var parkedClients: [ClientPointer] = []
+    /// Those of them that wait for an answer, by its token.
+    private var awaitingAnswer: [UInt64: ClientPointer] = [:]
     package private(set) var nextClientID: UInt64 = 1
     package var effects: [NodeEffect] = []
     /// 40 hexadecimal digits, new at every start.
@@ -124,8 +126,12 @@ package struct Node: ~Copyable {
     /// Commands that run although MULTI was given.
     let transactionCommands: Set<Int>
     var pendingMigrations: [UInt64: PendingKeyMigration] = [:]
-    /// Keys on their way to another server, and in how many transfers.
-    var lockedKeys: [LockedKey: Int] = [:]
+    /// Hashes of keys on their way to another server, and in how many transfers.
+    var lockedKeys: [UInt64: Int] = [:]
+    /// Questions to the cluster bus whose answers depend on which keys there are.
+    var openDecisions: Set<UInt64> = []
+    /// The bus was not told yet that writes are paused: a transfer is still to end, and to be logged.
+    var owesPauseReport = false
     private var nextToken: UInt64 = 1
 
     package init(
@@ -235,8 +241,10 @@ package struct Node: ~Copyable {
 
     /// Ends a client; the pointer is dead afterwards.
     package mutating func remove(_ client: ClientPointer) {
-        if client.pointee.isParked { parkedClients.removeAll { $0 == client } }
+        if client.pointee.isParked { endPark(client) }
         forgetWatches(client)
+        // Whoever carries effects out may be in the midst of them: their places stay.
+        for index in effects.indices where effects[index].names(client) { effects[index] = .nothing }
         if !replication.replicas.isEmpty { replicaRemoved(client) }
         let index = client.pointee.listIndex
         let last = clients.removeLast()
@@ -255,14 +263,24 @@ package struct Node: ~Copyable {
         precondition(reason != .notParked)
         precondition(!client.pointee.isParked)
         client.pointee.parked = reason
+        client.pointee.parkedIndex = parkedClients.count
         parkedClients.append(client)
+        if case .answer(let token) = reason { awaitingAnswer[token] = client }
+    }
+
+    private mutating func endPark(_ client: ClientPointer) {
+        if case .answer(let token) = client.pointee.parked { awaitingAnswer[token] = nil }
+        client.pointee.parked = .notParked
+        let last = parkedClients.removeLast()
+        guard last != client else { return }
+        parkedClients[client.pointee.parkedIndex] = last
+        last.pointee.parkedIndex = client.pointee.parkedIndex
     }
 
     /// The wait is over: replies are sent, and what the client sent meanwhile runs.
     package mutating func unpark(_ client: ClientPointer) {
         guard client.pointee.isParked else { return }
-        client.pointee.parked = .notParked
-        parkedClients.removeAll { $0 == client }
+        endPark(client)
         // An EXEC that was suspended for this answer goes on; it may have to wait again.
         if client.pointee.transaction?.nextCommand != nil {
             continueTransaction(client)
@@ -287,7 +305,7 @@ package struct Node: ~Copyable {
 
     /// Completes the command of a client that waits for this answer; a client that is gone is no error.
     package mutating func answer(_ token: UInt64, _ write: (inout ReplyBuffer) -> Void) {
-        guard let client = parkedClients.first(where: { $0.pointee.parked == .answer(token: token) }) else { return }
+        guard let client = awaitingAnswer[token] else { return }
         write(&client.pointee.reply)
         unpark(client)
     }

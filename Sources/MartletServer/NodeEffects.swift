@@ -13,7 +13,7 @@ package enum NodeEffect {
     case free(DetachedTables)
     /// A CLUSTER subcommand for the bus thread; the answer goes to ``Node/clusterReplied(_:_:)``.
     case cluster(ClusterRequest, token: UInt64)
-    /// Writes are held back: tell the bus, with the replication offset that was reached.
+    /// Writes are held back and none is under way: tell the bus, with the replication offset that was reached.
     case writesPaused
     /// Transfer keys; the end is told to ``Node/migrationEnded(_:_:)``.
     case migrate(KeyMigration)
@@ -24,4 +24,14 @@ package enum NodeEffect {
     case configurationChanged([String])
     /// End the process.
     case stop
+    /// Was asked for a client that is gone.
+    case nothing
+
+    /// Whether it is about this client.
+    func names(_ client: ClientPointer) -> Bool {
+        switch self {
+        case .send(let named), .resume(let named), .close(let named): named == client
+        default: false
+        }
+    }
 }

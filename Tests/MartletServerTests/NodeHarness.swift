@@ -1,4 +1,5 @@
 import MartletBase
+import MartletCluster
 import MartletKeyspace
 import MartletRESP
 
@@ -81,6 +82,21 @@ final class NodeHarness {
     }
 
     var nowMilliseconds: Int64 { microseconds / 1000 }
+
+    /// Makes a node in cluster mode the only one of its cluster, with every slot.
+    @discardableResult
+    func serveAllSlots() -> ClusterState {
+        var now = nowMilliseconds
+        let state = ClusterState(configuration: ClusterConfiguration(), conf: nil, random: PRNG(seed: 1), now: now)
+        _ = state.execute(ClusterRequest(["ADDSLOTSRANGE", "0", "16383"]), now: now)
+        while !state.view.isOK {
+            now += 100
+            state.tick(now: now)
+            _ = state.takeEffects()
+        }
+        node.adopt(state.view)
+        return state
+    }
 
     /// What a data command puts into the log: the commands that it queued, and its own text last unless it was replaced.
     /// Each as words joined by blanks, behind the number of the database it belongs to: `0 DEL key`.

@@ -47,11 +47,8 @@ package struct Client: ~Copyable {
         package static let noTouch = Flags(rawValue: 1 << 11)
         package static let noEvict = Flags(rawValue: 1 << 12)
         package static let unixSocket = Flags(rawValue: 1 << 13)
-        /// Stands in the reactor's list of clients with something to send.
-        package static let queuedForWrite = Flags(rawValue: 1 << 14)
-
         /// MULTI was given: commands are queued.
-        package static let inTransaction = Flags(rawValue: 1 << 15)
+        package static let inTransaction = Flags(rawValue: 1 << 14)
 
         /// Any of these sends a command through the slow gates.
         static let unusual: Flags = [
@@ -82,6 +79,8 @@ package struct Client: ~Copyable {
     var transaction: Transaction?
     /// Position in the node's list of clients.
     var listIndex = 0
+    /// Position in the node's list of parked clients, while it is one.
+    var parkedIndex = 0
     /// Bytes received and not executed, and their capacity; kept by the reactor for CLIENT LIST.
     package var queryBytes = 0
     package var queryCapacity = 0

@@ -1,21 +1,24 @@
 import MartletBase
 import MartletKeyspace
 
-// Holding commands back for a while: CLIENT PAUSE, and the write pause of a manual failover.
+// Holding commands back for a while: CLIENT PAUSE, the write pause of a manual failover, and the moment in which the
+// cluster bus decides something that depends on which keys there are.
 //
 // A paused client is parked before its command runs, so nothing is lost and order is kept. While writes are paused no key
 // expires here either: the replica that is about to take over must reach exactly our offset.
 
 /// What is held back until when. Times are the node's clock in milliseconds.
 struct Pauses {
-    enum Purpose { case client, failover, shutdown }
+    enum Purpose { case client, failover, shutdown, decision }
 
     private var clientUntil: Int64 = 0
     private var clientHoldsAll = false
     private var failoverUntil: Int64 = 0
     private var shutdownUntil: Int64 = 0
+    /// Has no end of its own: the bus always answers.
+    private var awaitsDecision = false
 
-    var isActive: Bool { clientUntil != 0 || failoverUntil != 0 || shutdownUntil != 0 }
+    var isActive: Bool { clientUntil != 0 || failoverUntil != 0 || shutdownUntil != 0 || awaitsDecision }
     var holdsAll: Bool { clientUntil != 0 && clientHoldsAll }
     /// A failover waits for its replica to reach our offset: it must not move.
     var holdsOffset: Bool { failoverUntil != 0 }
@@ -30,6 +33,7 @@ struct Pauses {
             clientHoldsAll = clientHoldsAll || all
         case .failover: failoverUntil = time
         case .shutdown: shutdownUntil = time
+        case .decision: awaitsDecision = true
         }
     }
 
@@ -40,6 +44,7 @@ struct Pauses {
             clientHoldsAll = false
         case .failover: failoverUntil = 0
         case .shutdown: shutdownUntil = 0
+        case .decision: awaitsDecision = false
         }
     }
 
@@ -65,8 +70,10 @@ extension Node {
     }
 
     mutating func endPauses() {
+        let before = pauses
         pauses.expire(now: time.unixMilliseconds)
-        if !pauses.isActive { pauseChanged() }
+        // One of several may be over, and with it what held reads back.
+        if pauses.isActive != before.isActive || pauses.holdsAll != before.holdsAll { pauseChanged() }
     }
 
     private mutating func pauseChanged() {

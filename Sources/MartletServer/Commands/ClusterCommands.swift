@@ -94,7 +94,7 @@ extension Command {
             forwarded(
                 "FLUSHSLOTS", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
-                "Delete a node's own slots information"),
+                "Delete a node's own slots information", dependsOnKeys: true),
             forwarded(
                 "FORGET", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
@@ -134,12 +134,12 @@ extension Command {
                 "REPLICATE", "3.0.0", .exactly(3), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Reconfigure a node as a replica of the specified master node",
-                arguments: "node-id"),
+                arguments: "node-id", dependsOnKeys: true),
             forwarded(
                 "RESET", "3.0.0", .atLeast(2), [.admin, .noScript, .stale],
                 "O(N) where N is the number of known nodes. The command may execute a FLUSHALL as a side effect.",
                 "Reset a Redis Cluster node",
-                arguments: "[<HARD|SOFT>]"),
+                arguments: "[<HARD|SOFT>]", dependsOnKeys: true),
             forwarded(
                 "SAVECONFIG", "3.0.0", .exactly(2), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
@@ -153,7 +153,8 @@ extension Command {
                 "SETSLOT", "3.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Bind a hash slot to a specific node",
-                arguments: "slot:integer subcommand=<IMPORTING node-id|MIGRATING node-id|NODE node-id|STABLE>"),
+                arguments: "slot:integer subcommand=<IMPORTING node-id|MIGRATING node-id|NODE node-id|STABLE>",
+                dependsOnKeys: true),
             forwarded(
                 "SHARDS", "7.0.0", .exactly(2), [.stale],
                 "O(N) where N is the total number of cluster nodes",
@@ -175,14 +176,16 @@ extension Command {
         run: .container)
 
     /// A subcommand that the bus thread answers.
+    ///
+    /// - Parameter dependsOnKeys: the answer goes by which keys there are.
     private static func forwarded(
         _ name: StaticString, _ since: StaticString, _ arity: Arity, _ flags: CommandFlags,
         _ complexity: StaticString, _ summary: StaticString, tips: [StaticString] = [],
-        arguments: StaticString = ""
+        arguments: StaticString = "", dependsOnKeys: Bool = false
     ) -> Command {
         Command(
-            name, since: since, arity: arity, flags: flags, tips: tips, arguments: arguments, complexity: complexity,
-            summary: summary,
+            name, since: since, arity: arity, flags: flags.union(.waits), tips: tips, arguments: arguments,
+            complexity: complexity, summary: summary,
             run: .node { request, node, client throws(ReplyError) in
                 try node.requireCluster()
                 var question = ClusterRequest((1..<request.count).map { String(bytes: request[$0]) })
@@ -190,7 +193,9 @@ extension Command {
                 if let slot = question.slotWhoseKeysMatter {
                     question.keyCountInSlot = node.keyspace.keyCount(slot: slot)
                 }
-                node.effects.append(.cluster(question, token: node.parkForAnswer(client)))
+                let token = node.parkForAnswer(client)
+                if dependsOnKeys { node.holdWrites(untilDecided: token) }
+                node.effects.append(.cluster(question, token: token))
             })
     }
 

@@ -46,7 +46,7 @@ extension CommandFamily {
 
 extension Command {
     static let migrate = Command(
-        "MIGRATE", since: "2.6.0", arity: .atLeast(6), flags: [.write, .movableKeys],
+        "MIGRATE", since: "2.6.0", arity: .atLeast(6), flags: [.write, .movableKeys, .waits],
         keys: [
             .one(at: 3, [.readWrite, .access, .delete]),
             KeySpec(
@@ -149,7 +149,7 @@ extension Node {
         let host = String(bytes: request[1])
         pendingMigrations[token] = PendingKeyMigration(
             keys: keys, database: keyspace.selected, copies: options.copies)
-        for key in keys { lockedKeys[LockedKey(database: keyspace.selected, key: key), default: 0] += 1 }
+        for key in keys { lockedKeys[key.withUnsafeBytes { keyspace.hash($0) }, default: 0] += 1 }
         setGate(.lockedKeys, true)
         effects.append(
             .migrate(
@@ -175,7 +175,7 @@ extension Node {
     package mutating func migrationEnded(_ token: UInt64, _ outcome: KeyMigrationOutcome) {
         guard let migration = pendingMigrations.removeValue(forKey: token) else { return }
         for key in migration.keys {
-            let lock = LockedKey(database: migration.database, key: key)
+            let lock = key.withUnsafeBytes { keyspace.hash($0) }
             if let count = lockedKeys[lock], count > 1 { lockedKeys[lock] = count - 1 } else { lockedKeys[lock] = nil }
         }
         switch outcome {
@@ -192,6 +192,7 @@ extension Node {
             }
         }
         if lockedKeys.isEmpty { setGate(.lockedKeys, false) }
+        reportPause()
         for client in parkedClients where client.pointee.parked == .migratingKey { unpark(client) }
     }
 
@@ -213,17 +214,16 @@ extension Node {
         flushPropagation()
     }
 
-    /// Whether a command names a key that is on its way to another server.
-    func namesLockedKey(_ request: Request, command index: Int, database: Int) -> Bool {
-        keyIndexes(of: request, command: index).contains {
-            lockedKeys[LockedKey(database: database, key: Array(request[$0]))] != nil
-        }
+    /// Whether a command may touch a key that is on its way to another server. A key of the same name in another database,
+    /// or of the same hash, waits too: that costs a moment, and no more.
+    func touchesLockedKey(_ request: Request, command index: Int) -> Bool {
+        let hot = commands.hot + index
+        if hot.pointee.hasOneKey(in: request) { return lockedKeys[request.keyHash] != nil }
+        let indexes = keyIndexes(of: request, command: index)
+        // A write that names no key is about all of them.
+        if indexes.isEmpty { return hot.pointee.flags.contains(.write) }
+        return indexes.contains { lockedKeys[keyspace.hash(request[$0])] != nil }
     }
-}
-
-struct LockedKey: Hashable {
-    let database: Int
-    let key: [UInt8]
 }
 
 extension RDBValue {

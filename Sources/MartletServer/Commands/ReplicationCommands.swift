@@ -61,7 +61,10 @@ extension Command {
             let (deadline, isTooLate) = node.time.unixMilliseconds.addingReportingOverflow(timeout)
             guard !isTooLate else { throw .text("ERR timeout is out of range") }
             let acknowledged = node.countAcknowledged(client.pointee.writeOffset)
-            guard acknowledged < count else { return client.pointee.reply.integer(acknowledged) }
+            // Nobody waits inside of a transaction: the others would see half of it.
+            guard acknowledged < count, client.pointee.transaction?.nextCommand == nil else {
+                return client.pointee.reply.integer(acknowledged)
+            }
             node.park(
                 client,
                 .replicas(

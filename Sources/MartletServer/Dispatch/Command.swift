@@ -44,6 +44,10 @@ package struct CommandFlags: OptionSet, Sendable {
     package static let touchesArbitraryKeys = CommandFlags(rawValue: 1 << 19)
     /// Keys that the legacy triple (first, last, step) cannot describe.
     package static let movableKeys = CommandFlags(rawValue: 1 << 20)
+    /// Answered by another thread or server, so that the client waits. Not told by COMMAND INFO.
+    package static let waits = CommandFlags(rawValue: 1 << 21)
+    /// Any of these looks at keys or changes them.
+    static let touchesData: CommandFlags = [.write, .readonly, .mayReplicate]
 }
 
 /// Group of a command, as COMMAND DOCS and the ACL categories name it.

@@ -23,6 +23,11 @@ struct HotCommand {
     var timingMask: Int
     var data: DataHandler?
     var node: NodeHandler?
+
+    /// Whether the only key of the request is the one at ``firstKey``, whose hash and slot the request carries.
+    func hasOneKey(in request: Request) -> Bool {
+        firstKey > 0 && firstKey == lastKey && !hasMovableKeys && Int(firstKey) < request.count
+    }
 }
 
 /// Every command, built once at the start and never changed.

@@ -125,7 +125,7 @@ extension Node {
             case .wait: return false
             }
             if client.pointee.flags.contains(.inTransaction), !runsInsideTransaction(index) {
-                if command.pointee.flags.contains(.noMulti) {
+                if command.pointee.flags.contains(.noMulti) || wouldRunAfterWaiting(command.pointee.flags, client) {
                     reject(.text("ERR Command not allowed inside a transaction"), client)
                 } else {
                     queue(request, command: index, client)
@@ -251,7 +251,9 @@ extension Node {
         if gates.contains(.loading), !flags.contains(.loading) {
             return .refused(.text("LOADING Redis is loading the dataset in memory"))
         }
-        if gates.contains(.lockedKeys), namesLockedKey(request, command: index, database: client.pointee.database) {
+        if gates.contains(.lockedKeys),
+            index == execCommand ? transactionTouchesLockedKey(client) : touchesLockedKey(request, command: index)
+        {
             park(client, .migratingKey)
             return .wait
         }

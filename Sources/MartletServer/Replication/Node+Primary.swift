@@ -60,8 +60,6 @@ extension Node {
         primary.forgetStream()
         if let client = primary.client {
             primary.client = nil
-            // CLIENT KILL may have asked for its end, too.
-            effects.removeAll { if case .close(client) = $0 { true } else { false } }
             remove(client)
         }
         if primary.isPartlyLoaded {

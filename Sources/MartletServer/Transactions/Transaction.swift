@@ -5,8 +5,9 @@ import MartletRESP
 // MULTI … EXEC: a queue of commands that run without another client's command between them.
 //
 // Queued commands are copied, because the bytes they arrived in are gone by EXEC. Errors while queueing make EXEC refuse;
-// errors while running are answers like any other. A command that is answered by another thread (CLUSTER …) suspends the
-// transaction until its answer is there: such commands change no keys, so no client can see a half-done change of data.
+// errors while running are answers like any other. A command that is answered by another thread or server (CLUSTER …,
+// MIGRATE) suspends the transaction until its answer is there. Others run meanwhile, so nothing that touches data may
+// follow it: such a command is refused when it is queued, and what is atomic in Redis stays atomic.
 //
 // WATCH: the keyspace counts the changes of each watched key; EXEC compares. A key that expires counts as changed.
 //
@@ -28,6 +29,8 @@ struct Transaction {
     /// A command could not be queued.
     var isBroken = false
     var hasWrites = false
+    /// A command was queued that suspends EXEC.
+    var waits = false
     /// The next command to run while EXEC is suspended; nil otherwise.
     var nextCommand: Int?
     var watched: [(key: WatchedKey, version: UInt64)] = []
@@ -123,7 +126,13 @@ extension Node {
         client.pointee.transaction?.queue.append(QueuedCommand(bytes: bytes, counts: counts, command: index))
         let flags = commands.hot[index].flags
         if !flags.isDisjoint(with: [.write, .mayReplicate]) { client.pointee.transaction?.hasWrites = true }
+        if flags.contains(.waits) { client.pointee.transaction?.waits = true }
         client.pointee.reply.simple("QUEUED")
+    }
+
+    /// Whether a command would see or change data after others had their turn in the middle of its transaction.
+    func wouldRunAfterWaiting(_ flags: CommandFlags, _ client: ClientPointer) -> Bool {
+        !flags.isDisjoint(with: .touchesData) && client.pointee.transaction?.waits ?? false
     }
 
     /// An error before execution breaks an open transaction. (flagTransaction)
@@ -182,6 +191,18 @@ extension Node {
         client.pointee.reply.array(transaction.queue.count)
         client.pointee.transaction?.nextCommand = 0
         continueTransaction(client)
+    }
+
+    /// Whether EXEC has to wait for a key that is on its way to another server.
+    mutating func transactionTouchesLockedKey(_ client: ClientPointer) -> Bool {
+        guard let transaction = client.pointee.transaction, transaction.isOpen else { return false }
+        var isLocked = false
+        for queued in transaction.queue where !isLocked {
+            withRequest(queued) { node, request in
+                isLocked = node.touchesLockedKey(request, command: queued.command)
+            }
+        }
+        return isLocked
     }
 
     /// All queued commands must be served here, and in one slot.

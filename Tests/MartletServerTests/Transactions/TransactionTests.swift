@@ -120,4 +120,30 @@ import Testing
         #expect(!isParked)
         #expect(answer == "$2\r\nid\r\n+PONG\r\n")
     }
+
+    @Test(
+        "Nothing that touches data may follow a command that suspends EXEC: others would have their turn in between",
+        arguments: ["SET b 2", "GET a", "FLUSHALL", "MIGRATE 127.0.0.1 1 a 0 100"])
+    func dataAfterWaiting(_ line: String) {
+        let node = NodeHarness(isClustered: true)
+        _ = run(node, "MULTI", "SET a 1", "CLUSTER INFO")
+        #expect(node(line) == "-ERR Command not allowed inside a transaction\r\n")
+        #expect(node("EXEC") == "-EXECABORT Transaction discarded because of previous errors.\r\n")
+        #expect(node("GET a") == "$-1\r\n")
+    }
+
+    @Test("A suspended EXEC has done all its writes")
+    func writesBeforeWaiting() {
+        let node = NodeHarness(isClustered: true)
+        _ = run(node, "MULTI", "SET a 1", "CLUSTER INFO", "CLUSTER MYID")
+        #expect(node("EXEC") == "*3\r\n+OK\r\n")
+        #expect(node("GET a", as: otherClient(node)) == .bulk("1"))
+    }
+
+    @Test("WAIT answers at once inside of a transaction")
+    func waitInside() {
+        let node = NodeHarness()
+        _ = run(node, "MULTI", "WAIT 1 0", "SET a 1")
+        #expect(node("EXEC") == "*2\r\n:0\r\n+OK\r\n")
+    }
 }
