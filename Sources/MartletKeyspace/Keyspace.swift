@@ -530,13 +530,21 @@ package struct Keyspace: ~Copyable {
         databases[database].remove(key, seed: seed)?.destroy()
     }
 
-    /// Deletes every key of a slot; each deletion is propagated. - Complexity: O(keys in the slot)
-    package mutating func deleteAll(slot: HashSlot) {
-        guard isClustered else { return }
+    /// Deletes keys of a slot, each deletion propagated, until `limit` is reached.
+    ///
+    /// - Parameter position: 0, or where the last call ended; keys before it were deleted. Positions are in hash order, so
+    ///   that a resize in between moves nothing behind it.
+    /// - Returns: where to go on; nil when none is left.
+    /// - Complexity: O(keys deleted + buckets)
+    package mutating func deleteKeys(slot: HashSlot, from position: UInt64, limit: Int) -> UInt64? {
+        guard isClustered else { return nil }
         selected = 0
-        while databases[0].tables[slot.index].count > 0 {
-            var found: [Entry] = []
-            _ = databases[0].tables[slot.index].scan(from: firstPosition(slot)) { found.append($0) }
+        var position = position
+        var left = limit
+        var found: [Entry] = []
+        while left > 0 {
+            let next = databases[0].tables[slot.index].scan(from: position) { found.append($0) }
+            left -= found.count
             for entry in found {
                 let key = Key(bytes: entry.key, hash: hash(entry.key), table: slot.index)
                 willModify(entry)
@@ -545,18 +553,11 @@ package struct Keyspace: ~Copyable {
                 didModify(.delete, key)
                 removed?.destroy()
             }
-        }
-    }
-
-    /// The first position of a slot's table whose bucket is not empty.
-    private func firstPosition(_ slot: HashSlot) -> UInt64 {
-        var position: UInt64 = 0
-        var isEmpty = true
-        while true {
-            let next = databases[0].tables[slot.index].scan(from: position) { _ in isEmpty = false }
-            guard isEmpty, let next else { return position }
+            found.removeAll(keepingCapacity: true)
+            guard let next else { return nil }
             position = next
         }
+        return position
     }
 
     /// Empties a database. - Returns: its former tables; freed when the last reference goes, on any thread.

@@ -24,6 +24,10 @@ struct ClusterFront {
 extension Node {
     /// Takes a newer view over. The reactor calls it at the start of a turn and before notices of the bus.
     package mutating func adopt(_ view: ClusterView) {
+        // A slot that comes back, or is imported, before its old keys are gone: no new key may be among them.
+        while let lost = lostSlots.firstIndex(where: { view.mayGainKeys($0.slot) }) {
+            _ = keyspace.deleteKeys(slot: lostSlots.remove(at: lost).slot, from: 0, limit: .max)
+        }
         clusterFront = ClusterFront(view: view)
         slotStates = view.slotStates
         // The bus' notice may come a turn later; writes are taken, and logged, from the moment that the view allows them.
@@ -66,11 +70,26 @@ extension Node {
         resume(.failover)
     }
 
-    /// These slots belong to somebody else now.
+    /// These slots belong to somebody else now: their keys go, some in each turn, because there may be millions.
     package mutating func deleteKeys(inSlots slots: [HashSlot]) {
-        keyspace.selected = 0
-        for slot in slots { keyspace.deleteAll(slot: slot) }
-        flushPropagation()
+        for slot in slots where keyspace.keyCount(slot: slot) > 0 {
+            // The view is newer: the slot came back, and may hold keys already that were acknowledged since.
+            if clusterFront?.view.mayGainKeys(slot) ?? false { continue }
+            lostSlots.append((slot, 0))
+        }
+    }
+
+    mutating func deleteLostKeys(limit: Int) {
+        // A replica's keys are its primary's, and in a failover the offset must stand still.
+        if gates.contains(.replica) { lostSlots.removeAll() }
+        if pauses.holdsOffset { return }
+        var left = limit
+        while left > 0, let lost = lostSlots.last {
+            let before = keyspace.keyCount(slot: lost.slot)
+            let position = keyspace.deleteKeys(slot: lost.slot, from: lost.position, limit: left)
+            left -= before - keyspace.keyCount(slot: lost.slot)
+            if let position { lostSlots[lostSlots.count - 1].position = position } else { lostSlots.removeLast() }
+        }
     }
 
     // MARK: Where a command is served
@@ -119,6 +138,14 @@ extension Node {
             indexes += spec.keyIndexes(in: request) ?? []
         }
         return indexes
+    }
+}
+
+extension ClusterView {
+    /// Whether keys may come into a slot here.
+    fileprivate func mayGainKeys(_ slot: HashSlot) -> Bool {
+        let states = SlotState(rawValue: slotStates[slot.index])
+        return !isReplica && !states.isDisjoint(with: [.mine, .importing])
     }
 }
 

@@ -18,14 +18,19 @@ extension Node {
         if activeExpiry.hasWork, debugSettings.isActiveExpiryOn, !debugSettings.isCronPaused {
             expireKeys(clock: services.monotonicMicroseconds)
         }
+        if !lostSlots.isEmpty { deleteLostKeys(limit: Self.lostKeysPerTurn) }
         if keyspace.propagation.isOn { flushPropagation() }
         endReplicationTurn()
     }
 
     /// Whether the next turn should begin at once, though nothing may have arrived.
     package var hasUrgentWork: Bool {
-        activeExpiry.hasWork && debugSettings.isActiveExpiryOn && !debugSettings.isCronPaused
+        if !lostSlots.isEmpty, !pauses.holdsOffset { return true }
+        return activeExpiry.hasWork && debugSettings.isActiveExpiryOn && !debugSettings.isCronPaused
     }
+
+    /// Takes about a millisecond.
+    private static let lostKeysPerTurn = 2000
 }
 
 // MARK: - Active expiry

@@ -132,6 +132,10 @@ package struct Node: ~Copyable {
     var openDecisions: Set<UInt64> = []
     /// The bus was not told yet that writes are paused: a transfer is still to end, and to be logged.
     var owesPauseReport = false
+    /// Slots that went to somebody else, whose keys are still to be deleted, and from where on in hash order.
+    var lostSlots: [(slot: HashSlot, position: UInt64)] = []
+    /// Monotonic milliseconds.
+    var attackLoggedAt = Int64.min / 2
     private var nextToken: UInt64 = 1
 
     package init(

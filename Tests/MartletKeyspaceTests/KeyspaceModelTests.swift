@@ -38,7 +38,8 @@ import Testing
         }
         let slot = Array("{1}".utf8).withUnsafeBytes { HashSlot.of($0) }
         let others = model.keyspace.keyCount(database: 0) - model.keyspace.keyCount(slot: slot)
-        model.keyspace.deleteAll(slot: slot)
+        var position: UInt64? = 0
+        while let from = position { position = model.keyspace.deleteKeys(slot: slot, from: from, limit: 3) }
         model.keyspace.invariants()
         #expect(model.keyspace.keyCount(slot: slot) == 0)
         #expect(model.keyspace.keyCount(database: 0) == others)

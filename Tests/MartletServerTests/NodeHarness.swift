@@ -17,6 +17,8 @@ final class NodeHarness {
     let client: ClientPointer
     private var batch = RequestBatch()
     private var microseconds: Int64
+    private var cluster: ClusterState?
+    private var clusterNow: Int64 = 0
 
     /// - Parameter name: tells nodes of one test apart; their random numbers come from it.
     init(
@@ -84,18 +86,24 @@ final class NodeHarness {
     var nowMilliseconds: Int64 { microseconds / 1000 }
 
     /// Makes a node in cluster mode the only one of its cluster, with every slot.
-    @discardableResult
-    func serveAllSlots() -> ClusterState {
-        var now = nowMilliseconds
-        let state = ClusterState(configuration: ClusterConfiguration(), conf: nil, random: PRNG(seed: 1), now: now)
-        _ = state.execute(ClusterRequest(["ADDSLOTSRANGE", "0", "16383"]), now: now)
-        while !state.view.isOK {
-            now += 100
-            state.tick(now: now)
-            _ = state.takeEffects()
-        }
-        node.adopt(state.view)
-        return state
+    func serveAllSlots() {
+        var configuration = ClusterConfiguration()
+        configuration.requiresFullCoverage = false
+        clusterNow = nowMilliseconds
+        cluster = ClusterState(configuration: configuration, conf: nil, random: PRNG(seed: 1), now: clusterNow)
+        changeCluster("ADDSLOTSRANGE", "0", "16383")
+    }
+
+    /// Runs a CLUSTER subcommand on the cluster's state machine; the node has the view that it leads to.
+    func changeCluster(_ words: String...) {
+        guard let cluster else { preconditionFailure("the node serves no slots") }
+        _ = cluster.execute(ClusterRequest(words), now: clusterNow)
+        repeat {
+            clusterNow += 100
+            cluster.tick(now: clusterNow)
+            _ = cluster.takeEffects()
+        } while !cluster.view.isOK
+        node.adopt(cluster.view)
     }
 
     /// What a data command puts into the log: the commands that it queued, and its own text last unless it was replaced.

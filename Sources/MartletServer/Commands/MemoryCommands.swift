@@ -54,7 +54,7 @@ extension Command {
         tips: ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
         complexity: "O(1)", summary: "Show memory usage details",
         run: .node { request, node, client throws(ReplyError) in
-            MemoryFigures(node).write(to: &client.pointee.reply, node)
+            MemoryFigures(&node).write(to: &client.pointee.reply, node)
         })
 
     private static let memoryDoctor = Command(
@@ -62,7 +62,7 @@ extension Command {
         tips: ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
         complexity: "O(1)", summary: "Outputs memory problems report",
         run: .node { request, node, client throws(ReplyError) in
-            client.pointee.reply.verbatim(MemoryFigures(node).diagnosis)
+            client.pointee.reply.verbatim(MemoryFigures(&node).diagnosis)
         })
 
     private static let memoryHelp = Command(
@@ -87,41 +87,14 @@ extension Command {
         })
 }
 
-/// What the allocator, the system and our own counts say, at one moment. All in bytes.
-private struct MemoryFigures {
-    let used: Int
-    let allocator: (allocated: Int, active: Int, resident: Int, retained: Int)
-    let resident: Int
-    let keyCount: Int
-    let tables: Int
-    let clientBuffers: Int
-    let clientCount: Int
-
+extension MemoryFigures {
     /// Below this nothing can be said.
     private static let diagnosedBytesMin = 5 << 20
     /// Waste below this is not worth a word.
     private static let wasteBytesMin = 10 << 20
 
-    init(_ node: borrowing Node) {
-        used = Memory.usedBytes
-        allocator = Memory.statistics
-        resident = node.processFacts().residentBytes
-        keyCount = node.keyspace.totalKeyCount
-        var tables = 0
-        for database in 0..<node.keyspace.databaseCount { tables += node.keyspace.tableBytes(database: database) }
-        self.tables = tables
-        var buffers = 0
-        for client in node.clients { buffers += client.pointee.reply.capacity + client.pointee.queryCapacity }
-        clientBuffers = buffers
-        clientCount = node.clients.count
-    }
-
-    private var overhead: Int { tables + clientBuffers }
-    private var dataset: Int { max(0, used - overhead) }
-
-    private static func ratio(_ part: Int, _ whole: Int) -> Double { whole > 0 ? Double(part) / Double(whole) : 0 }
-
-    func write(to reply: inout ReplyBuffer, _ node: borrowing Node) {
+    /// What MEMORY STATS says.
+    fileprivate func write(to reply: inout ReplyBuffer, _ node: borrowing Node) {
         let databases = (0..<node.keyspace.databaseCount).filter { node.keyspace.keyCount(database: $0) > 0 }
         reply.map(27 + databases.count)
         func field(_ name: StaticString, _ bytes: Int) {
@@ -132,12 +105,12 @@ private struct MemoryFigures {
             reply.bulk(name)
             reply.double(ratio)
         }
-        field("peak.allocated", used)
+        field("peak.allocated", peak)
         field("total.allocated", used)
-        field("startup.allocated", 0)
-        field("replication.backlog", 0)
-        field("clients.slaves", 0)
-        field("clients.normal", clientBuffers)
+        field("startup.allocated", startup)
+        field("replication.backlog", backlog)
+        field("clients.slaves", replicas)
+        field("clients.normal", clients)
         field("cluster.links", 0)
         field("aof.buffer", 0)
         field("lua.caches", 0)
@@ -151,10 +124,10 @@ private struct MemoryFigures {
         }
         field("overhead.total", overhead)
         field("keys.count", keyCount)
-        field("keys.bytes-per-key", keyCount > 0 ? used / keyCount : 0)
-        field("dataset.bytes", dataset)
-        field("dataset.percentage", 100 * Self.ratio(dataset, used))
-        field("peak.percentage", 100.0)
+        field("keys.bytes-per-key", keyCount > 0 ? max(0, used - startup) / keyCount : 0)
+        field("dataset.bytes", data)
+        field("dataset.percentage", dataPercent)
+        field("peak.percentage", peakPercent)
         field("allocator.allocated", allocator.allocated)
         field("allocator.active", allocator.active)
         field("allocator.resident", allocator.resident)
@@ -169,7 +142,7 @@ private struct MemoryFigures {
     }
 
     /// What MEMORY DOCTOR says.
-    var diagnosis: String {
+    fileprivate var diagnosis: String {
         if used < Self.diagnosedBytesMin {
             return "This instance is empty or uses very little memory: there is nothing to be diagnosed.\n"
         }
@@ -189,7 +162,7 @@ private struct MemoryFigures {
         find(
             resident, allocator.resident, above: 1.1,
             "High process RSS overhead: there is much memory that the allocator does not know of.")
-        if clientCount > 0, clientBuffers / clientCount > 200 << 10 {
+        if clientCount > 0, (clients + replicas) / clientCount > 200 << 10 {
             findings.append(" * Big client buffers: more than 200K per client. CLIENT LIST shows whose they are.\n")
         }
         if findings.isEmpty { return "No memory problem was found in this instance.\n" }

@@ -201,7 +201,7 @@ extension HotCommand {
         hasMovableKeys = command.hasMovableKeys
         isContainer = !command.subcommands.isEmpty
         // Constant cost: a sample tells enough.
-        let isCheap = command.complexity.description.hasPrefix("O(1)")
+        let isCheap = command.complexity.description == "O(1)"
         timingMask = isCheap ? CommandStatistics.sampleInterval - 1 : 0
         switch command.handler {
         case .data(let handler): data = handler

@@ -51,6 +51,13 @@ extension Node {
                 continue
             }
             guard parsed.pointee.error == .none else {
+                if parsed.pointee.error.isForUnauthenticated, client.pointee.isAuthenticated {
+                    // AUTH came in the same bytes: what follows it is parsed again, by the limits that hold now.
+                    chunk.pointee.isStopped = true
+                    chunk.pointee.consumed = parsed.pointee.start
+                    effects.append(.resume(client))
+                    continue
+                }
                 refuse(parsed.pointee, client)
                 chunk.pointee.isStopped = true
                 continue
@@ -70,11 +77,11 @@ extension Node {
     @inline(__always)
     private mutating func run(_ request: Request, command index: Int, _ client: ClientPointer) -> Bool {
         guard index >= 0 else {
-            reject(unknownCommand(request), client)
+            if isWebRequest(request) { closeAttacker(client) } else { reject(unknownCommand(request), client) }
             return true
         }
         let command = commands.hot + index
-        client.pointee.lastInteraction = time.unixMilliseconds
+        client.pointee.lastInteraction = keyspace.now
         client.pointee.lastCommand = index
         if command.pointee.isContainer { return runContainer(request, command: index, client) }
         return run(request, command, index: index, client)
@@ -91,7 +98,8 @@ extension Node {
         }
         guard let subcommand = commands.subcommandIndex(of: request[1], container: index) else {
             let name = commands.fullNames[index]
-            reject(.unknownSubcommand(String(bytes: request[1]), of: name.uppercased()), client)
+            let subcommand = String(bytes: UnsafeRawBufferPointer(rebasing: request[1].prefix(128)))
+            reject(.unknownSubcommand(subcommand, of: name.uppercased()), client)
             return true
         }
         var request = request
@@ -348,6 +356,20 @@ extension Node {
         client.pointee.flags.insert(.closeAfterReply)
     }
 
+    /// A web browser that somebody's page made talk to us. (securityWarningCommand)
+    private func isWebRequest(_ request: Request) -> Bool { request.matches(0, "POST") || request.matches(0, "HOST:") }
+
+    private mutating func closeAttacker(_ client: ClientPointer) {
+        if time.monotonicMilliseconds - attackLoggedAt > 60_000 {
+            attackLoggedAt = time.monotonicMilliseconds
+            Log.warning(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted."
+            )
+        }
+        client.pointee.flags.insert(.closeNow)
+        effects.append(.close(client))
+    }
+
     /// (rejectCommandFormat, 128 bytes of arguments)
     private func unknownCommand(_ request: Request) -> ReplyError {
         var text = ""
@@ -357,5 +379,12 @@ extension Node {
         }
         let name = String(bytes: UnsafeRawBufferPointer(rebasing: request[0].prefix(128)))
         return .message("ERR unknown command '\(name)', with args beginning with: \(text)")
+    }
+}
+
+extension ProtocolError {
+    /// Whether it is one only before AUTH.
+    fileprivate var isForUnauthenticated: Bool {
+        self == .unauthenticatedMultibulkLength || self == .unauthenticatedBulkLength
     }
 }

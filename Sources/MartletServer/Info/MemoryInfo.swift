@@ -2,40 +2,76 @@ import MartletBase
 import MartletKeyspace
 import MartletReplication
 
+/// What the allocator, the system and our own counts say, at one moment. All in bytes unless their names say otherwise.
+struct MemoryFigures {
+    let used: Int
+    let peak: Int
+    /// Used before there were data and clients.
+    let startup: Int
+    let allocator: (allocated: Int, active: Int, resident: Int, retained: Int)
+    /// Of the process.
+    let resident: Int
+    let totalSystem: Int
+    let keyCount: Int
+    let tables: Int
+    let clients: Int
+    let replicas: Int
+    let backlog: Int
+    let clientCount: Int
+
+    init(_ node: inout Node) {
+        node.observeMemory()
+        let process = node.processFacts()
+        used = Memory.usedBytes
+        peak = max(used, node.statistics.memoryPeak)
+        startup = node.statistics.memoryAtStart
+        allocator = Memory.statistics
+        resident = process.residentBytes
+        totalSystem = process.totalMemoryBytes
+        keyCount = node.keyspace.totalKeyCount
+        var tables = 0
+        for database in 0..<node.keyspace.databaseCount { tables += node.keyspace.tableBytes(database: database) }
+        self.tables = tables
+        var clients = 0
+        var replicas = 0
+        for client in node.clients {
+            let bytes = node.memoryBytes(of: client)
+            if client.pointee.flags.contains(.replica) { replicas += bytes } else { clients += bytes }
+        }
+        self.clients = clients
+        self.replicas = replicas
+        backlog = node.replication.feed.log.allocatedBytes
+        clientCount = node.clients.count
+    }
+
+    /// All but keys and values.
+    var overhead: Int { min(used, startup + tables + clients + replicas + backlog) }
+    var data: Int { used - overhead }
+    /// The data's share of what came since the start.
+    var dataPercent: Double { 100 * Self.ratio(data, max(used - startup, data)) }
+    var peakPercent: Double { 100 * Self.ratio(used, peak) }
+
+    static func ratio(_ part: Int, _ whole: Int) -> Double { whole > 0 ? Double(part) / Double(whole) : 0 }
+}
+
 extension Node {
     mutating func writeMemoryInfo(_ text: inout InfoText) {
-        observeMemory()
-        let process = processFacts()
-        let used = Memory.usedBytes
-        let allocator = Memory.statistics
-        var clientBytes = 0
-        var replicaBytes = 0
-        for client in clients {
-            if client.pointee.flags.contains(.replica) {
-                replicaBytes += memoryBytes(of: client)
-            } else {
-                clientBytes += memoryBytes(of: client)
-            }
-        }
-        var tableBytes = 0
-        for database in 0..<keyspace.databaseCount { tableBytes += keyspace.tableBytes(database: database) }
-        let startup = statistics.memoryAtStart
-        let overhead = min(used, startup + tableBytes + clientBytes + replicaBytes)
-        let data = used - overhead
-        func ratio(_ part: Int, _ whole: Int) -> Double { whole > 0 ? Double(part) / Double(whole) : 0 }
+        let figures = MemoryFigures(&self)
+        let (used, allocator, resident) = (figures.used, figures.allocator, figures.resident)
+        let ratio = MemoryFigures.ratio
 
         text.add("used_memory", bytes: used)
-        text.add("used_memory_rss", bytes: process.residentBytes)
-        text.add("used_memory_peak", bytes: statistics.memoryPeak)
-        text.add("used_memory_peak_perc", hundredths: ratio(used, statistics.memoryPeak) * 100, unit: "%")
-        text.add("used_memory_overhead", overhead)
-        text.add("used_memory_startup", startup)
-        text.add("used_memory_dataset", data)
-        text.add("used_memory_dataset_perc", hundredths: ratio(data, max(used - startup, data)) * 100, unit: "%")
+        text.add("used_memory_rss", bytes: resident)
+        text.add("used_memory_peak", bytes: figures.peak)
+        text.add("used_memory_peak_perc", hundredths: figures.peakPercent, unit: "%")
+        text.add("used_memory_overhead", figures.overhead)
+        text.add("used_memory_startup", figures.startup)
+        text.add("used_memory_dataset", figures.data)
+        text.add("used_memory_dataset_perc", hundredths: figures.dataPercent, unit: "%")
         text.add("allocator_allocated", allocator.allocated)
         text.add("allocator_active", allocator.active)
         text.add("allocator_resident", allocator.resident)
-        text.add("total_system_memory", bytes: process.totalMemoryBytes)
+        text.add("total_system_memory", bytes: figures.totalSystem)
         text.add("used_memory_lua", bytes: 0)
         text.add("used_memory_vm_eval", 0)
         text.add("used_memory_scripts_eval", 0)
@@ -52,15 +88,15 @@ extension Node {
         text.add("allocator_frag_bytes", allocator.active - allocator.allocated)
         text.add("allocator_rss_ratio", hundredths: ratio(allocator.resident, allocator.active))
         text.add("allocator_rss_bytes", allocator.resident - allocator.active)
-        text.add("rss_overhead_ratio", hundredths: ratio(process.residentBytes, allocator.resident))
-        text.add("rss_overhead_bytes", process.residentBytes - allocator.resident)
-        text.add("mem_fragmentation_ratio", hundredths: ratio(process.residentBytes, used))
-        text.add("mem_fragmentation_bytes", process.residentBytes - used)
+        text.add("rss_overhead_ratio", hundredths: ratio(resident, allocator.resident))
+        text.add("rss_overhead_bytes", resident - allocator.resident)
+        text.add("mem_fragmentation_ratio", hundredths: ratio(resident, used))
+        text.add("mem_fragmentation_bytes", resident - used)
         text.add("mem_not_counted_for_evict", 0)
-        text.add("mem_replication_backlog", replication.feed.log.allocatedBytes)
-        text.add("mem_total_replication_buffers", replication.feed.log.allocatedBytes)
-        text.add("mem_clients_slaves", replicaBytes)
-        text.add("mem_clients_normal", clientBytes)
+        text.add("mem_replication_backlog", figures.backlog)
+        text.add("mem_total_replication_buffers", figures.backlog)
+        text.add("mem_clients_slaves", figures.replicas)
+        text.add("mem_clients_normal", figures.clients)
         text.add("mem_aof_buffer", 0)
         text.add("mem_allocator", Memory.allocatorName)
         text.add("active_defrag_running", 0)

@@ -29,7 +29,9 @@ extension Node {
         let hadAcknowledged = replica.session.isStreaming
         switch try replica.session.configure(request, now: time.monotonicMilliseconds) {
         case .ok: client.pointee.reply.ok()
-        case .none, .acknowledgeToPrimary: break
+        case .none: break
+        case .acknowledgeToPrimary:
+            if isPrimaryLinkUp { replication.primary?.session.acknowledge(now: time.monotonicMilliseconds) }
         }
         if replica.session.isStreaming, !hadAcknowledged { becameOnline(replica) }
     }

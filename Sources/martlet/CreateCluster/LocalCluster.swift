@@ -212,8 +212,9 @@ package struct LocalCluster {
 
     /// Removes what start and the servers wrote; anything else in the folders stays and is named.
     package func clean() throws {
-        if let node = nodes.first(where: { $0.pid != nil }) {
-            throw ToolFailure("node \(node.address) (pid \(node.pid!)) is running: stop the cluster first")
+        for node in nodes {
+            guard let pid = node.pid else { continue }
+            throw ToolFailure("node \(node.address) (pid \(pid)) is running: stop the cluster first")
         }
         var foreign: [String] = []
         for node in nodes where FileIO.isDirectory(node.directory) {

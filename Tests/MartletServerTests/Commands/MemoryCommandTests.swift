@@ -38,4 +38,21 @@ import Testing
         #expect(node("LOLWUT VERSION 5").contains("Redis ver."))
         #expect(node("TIME") == .bulks("1700000000", "0"))
     }
+
+    @Test("MEMORY STATS and INFO tell the same figures")
+    func sameFigures() {
+        let node = NodeHarness()
+        for index in 0..<2000 { node("SET key:\(index) \(index)") }
+        let words = node("MEMORY STATS").split(separator: "\r\n")
+        func field(_ name: String) -> Int? {
+            words.firstIndex { $0 == name }.flatMap { Int(words[$0 + 1].dropFirst()) }
+        }
+        let fields = node("INFO memory").split(separator: "\r\n")
+        func info(_ name: String) -> Int? {
+            fields.first { $0.hasPrefix(name + ":") }.flatMap { Int($0.dropFirst(name.count + 1)) }
+        }
+        #expect(field("startup.allocated") == info("used_memory_startup"))
+        #expect(field("peak.allocated") ?? 0 >= field("total.allocated") ?? .max)
+        #expect(field("startup.allocated") ?? 0 > 0)
+    }
 }
