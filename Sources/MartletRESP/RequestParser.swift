@@ -7,7 +7,8 @@ import MartletBase
 // chunk and leaves an incomplete tail alone: the connection keeps those bytes and parses them again, from the start of
 // the request, when more have come. Parsing again is cheap while the tail is short. A long tail (a command of many
 // arguments that drips in) would make it quadratic, so past `resumeThreshold` bytes the position and the offsets of the
-// arguments found so far are kept in a `PartialRequest` and parsing goes on there.
+// arguments found so far are kept in a `PartialRequest` and parsing goes on there. They are put into the batch once, when
+// the request is complete.
 //
 // Nothing here touches state outside the batch and the connection, so that I/O threads can parse.
 //
@@ -17,8 +18,8 @@ import MartletBase
 package struct RequestLimits: Sendable {
     /// Longest line: an inline command, or the digits of a length. (PROTO_INLINE_MAX_SIZE)
     package static let inlineBytesMax = 64 * 1024
-    /// Most arguments in one command.
-    package static let argumentCountMax = 1024 * 1024
+    /// Most arguments in one command. Memory is only taken for those that have arrived.
+    package static let argumentCountMax = Int(Int32.max)
     /// What a client may send before it has authenticated.
     package static let unauthenticatedArgumentCountMax = 10
     package static let unauthenticatedBulkBytesMax = 16384
@@ -35,9 +36,10 @@ package struct RequestLimits: Sendable {
 
 /// The state of a long request that has not arrived completely: offsets from the start of the request.
 package struct PartialRequest {
-    var argumentCount: Int
+    let argumentCount: Int
     var position: Int
-    var arguments: [(offset: Int, count: Int)]
+    /// Those found so far.
+    var arguments: [(offset: Int, count: Int)] = []
 }
 
 package enum RequestParser {
@@ -155,14 +157,11 @@ package enum RequestParser {
         let firstArgument = batch.argumentCount
         var position: Int
         let argumentCount: Int
-        if let resumed = partial {
-            partial = nil
-            argumentCount = resumed.argumentCount
-            position = start + resumed.position
-            for argument in resumed.arguments {
-                batch.append(
-                    argument: UnsafeRawBufferPointer(start: base + start + argument.offset, count: argument.count))
-            }
+        var remaining: Int
+        if let partial {
+            argumentCount = partial.argumentCount
+            remaining = argumentCount - partial.arguments.count
+            position = start + partial.position
         } else {
             switch parseNumber(base, from: start &+ 1, count: count) {
             case .number(let value, let next):
@@ -172,13 +171,13 @@ package enum RequestParser {
                     return .invalid(.unauthenticatedMultibulkLength, 0)
                 }
                 argumentCount = value
+                remaining = value
                 position = next
             case .incomplete: return .incomplete(needed: 0)
             case .invalid: return .invalid(.invalidMultibulkLength, 0)
             case .tooLong: return .invalid(.tooBigMultibulkCount, 0)
             }
         }
-        var remaining = argumentCount &- (batch.argumentCount &- firstArgument)
         while remaining > 0 {
             guard position < count else {
                 return keep(&batch, from: firstArgument, base, start, position, argumentCount, &partial, needed: 0)
@@ -204,6 +203,7 @@ package enum RequestParser {
             case .tooLong: return .invalid(.tooBigBulkCount, 0)
             }
         }
+        if partial != nil { putBack(&partial, base, start, position, into: &batch, from: firstArgument) }
         batch.append(
             ParsedRequest(
                 firstArgument: firstArgument, argumentCount: argumentCount, chunk: chunk, start: start, end: position,
@@ -211,24 +211,45 @@ package enum RequestParser {
         return .complete(end: position)
     }
 
-    /// Leaves an incomplete request: drops its arguments from the batch, and notes them if the tail is long.
+    /// Leaves an incomplete request: drops its new arguments from the batch, and notes them if the tail is long.
     @inline(never)
     private static func keep(
         _ batch: inout RequestBatch, from firstArgument: Int, _ base: UnsafePointer<UInt8>, _ start: Int,
         _ position: Int, _ argumentCount: Int, _ partial: inout PartialRequest?, needed: Int
     ) -> Outcome {
         if position - start > resumeThreshold {
-            let origin = UnsafeRawPointer(base + start)
-            var offsets: [(offset: Int, count: Int)] = []
-            offsets.reserveCapacity(batch.argumentCount - firstArgument)
-            for index in firstArgument..<batch.argumentCount {
-                let argument = batch.arguments[index]
-                offsets.append((argument.baseAddress! - origin, argument.count))
-            }
-            partial = PartialRequest(argumentCount: argumentCount, position: position - start, arguments: offsets)
+            if partial == nil { partial = PartialRequest(argumentCount: argumentCount, position: 0) }
+            note(&partial, base, start, position, batch, from: firstArgument)
         }
         batch.truncateArguments(to: firstArgument)
         return .incomplete(needed: needed)
+    }
+
+    /// Adds the arguments that the batch has since `firstArgument` to those of a partial request.
+    private static func note(
+        _ partial: inout PartialRequest?, _ base: UnsafePointer<UInt8>, _ start: Int, _ position: Int,
+        _ batch: borrowing RequestBatch, from firstArgument: Int
+    ) {
+        let origin = UnsafeRawPointer(base + start)
+        for index in firstArgument..<batch.argumentCount {
+            let argument = batch.arguments[index]
+            partial?.arguments.append((argument.baseAddress! - origin, argument.count))
+        }
+        partial?.position = position - start
+    }
+
+    /// A long request is complete: all its arguments come into the batch, in order.
+    @inline(never)
+    private static func putBack(
+        _ partial: inout PartialRequest?, _ base: UnsafePointer<UInt8>, _ start: Int, _ position: Int,
+        into batch: inout RequestBatch, from firstArgument: Int
+    ) {
+        note(&partial, base, start, position, batch, from: firstArgument)
+        batch.truncateArguments(to: firstArgument)
+        for argument in partial.take()?.arguments ?? [] {
+            batch.append(
+                argument: UnsafeRawBufferPointer(start: base + start + argument.offset, count: argument.count))
+        }
     }
 
     /// An inline command: a line of words. Plain words are views into the line; a word with quotes is decoded into

@@ -1,3 +1,4 @@
+import Glibc
 import MartletRESP
 import MartletServer
 
@@ -8,10 +9,10 @@ struct PendingInput: ~Copyable {
     private(set) var count = 0
     private(set) var capacity = 0
 
-    deinit { base?.deallocate() }
+    deinit { free(base) }
 
     /// Room behind the last byte.
-    var free: Int { capacity - count }
+    var room: Int { capacity - count }
     var end: UnsafeMutablePointer<UInt8> { base.unsafelyUnwrapped + count }
 
     mutating func reserve(_ additional: Int) {
@@ -20,13 +21,11 @@ struct PendingInput: ~Copyable {
         resize(to: max(count + additional, min(capacity * 2, count + 1 << 20)))
     }
 
+    /// The allocator rounds large sizes up to a quarter of their power of two and moves nothing within that, so growing
+    /// step by step copies as little as doubling does.
     private mutating func resize(to newCapacity: Int) {
-        let new = UnsafeMutablePointer<UInt8>.allocate(capacity: newCapacity)
-        if let base {
-            new.update(from: base, count: count)
-            base.deallocate()
-        }
-        base = new
+        guard let new = realloc(base, newCapacity) else { fatalError("Out of memory: \(newCapacity) bytes of input") }
+        base = new.assumingMemoryBound(to: UInt8.self)
         capacity = newCapacity
     }
 
@@ -45,7 +44,7 @@ struct PendingInput: ~Copyable {
         count -= bytes
         guard let base else { return }
         if count == 0 {
-            base.deallocate()
+            free(base)
             self.base = nil
             capacity = 0
         } else if bytes > 0 {

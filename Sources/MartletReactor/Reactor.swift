@@ -462,7 +462,7 @@ package struct Reactor: ~Copyable {
     @discardableResult
     private mutating func receiveIntoPending(_ connection: ConnectionPointer) -> Bool {
         connection.pointee.pending.reserve(max(Self.receiveBytesMin, connection.pointee.missing))
-        let room = connection.pointee.pending.free
+        let room = connection.pointee.pending.room
         switch Socket.receive(connection.pointee.fd, into: connection.pointee.pending.end, count: room) {
         case .transferred(let count):
             connection.pointee.pending.received(count)

@@ -87,7 +87,7 @@ private func parse(_ bytes: [UInt8], pieces: [Int] = [], limits: RequestLimits =
         Wire(bytes: "set \"a\r\n", commands: [], error: .unbalancedQuotes),
         Wire(bytes: "*1\r\n$4\r\nPING\r\nPING\r\n*1\r\n$4\r\nQUIT\r\n", commands: [["PING"], ["PING"], ["QUIT"]]),
         Wire(bytes: "*x\r\n", commands: [], error: .invalidMultibulkLength),
-        Wire(bytes: "*20000000\r\n", commands: [], error: .invalidMultibulkLength),
+        Wire(bytes: "*3000000000\r\n", commands: [], error: .invalidMultibulkLength),
         Wire(bytes: "*99999999999999999999\r\n", commands: [], error: .invalidMultibulkLength),
         Wire(bytes: "*1\r\nfoo\r\n", commands: [], error: .expectedDollar),
         Wire(bytes: "*1\r\n$-1\r\n", commands: [], error: .invalidBulkLength),
@@ -136,6 +136,20 @@ private func parse(_ bytes: [UInt8], pieces: [Int] = [], limits: RequestLimits =
         #expect(parsed.commands.first?.count == count)
         #expect(parsed.commands.first?.last == "\(10000 + (count - 1) % 90000)")
         #expect(parsed.commands.last == ["PING"])
+    }
+
+    @Test("A long command takes room in the batch only when it is complete")
+    func longCommandStaysOutOfTheBatch() {
+        let count = 20_000
+        let bytes = Array(("*\(count)\r\n" + String(repeating: "$2\r\nab\r\n", count: count)).utf8)
+        var feeder = Feeder()
+        let room = feeder.batch.arguments
+        for start in stride(from: 0, to: bytes.count, by: 4000) {
+            let end = min(bytes.count, start + 4000)
+            feeder.feed(bytes[start..<end])
+            #expect((feeder.batch.arguments == room) == (end < bytes.count), "\(end) of \(bytes.count) bytes")
+        }
+        #expect(feeder.result == Parsed(commands: [Array(repeating: "ab", count: count)]))
     }
 
     @Test("The limits hold at the limit and one past it")
