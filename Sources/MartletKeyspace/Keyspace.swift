@@ -72,8 +72,10 @@ package struct Keyspace: ~Copyable {
     package var statistics = KeyspaceStatistics()
     package var propagation = PropagationQueue()
     package var random: PRNG
-    /// Longest string value in bytes: `proto-max-bulk-len`.
-    package var stringBytesMax = 512 * 1024 * 1024
+    /// Longest string value in bytes that clients may make: `proto-max-bulk-len`, at most ``stringBytesLimit``.
+    package var stringBytesMax = 512 * 1024 * 1024 {
+        didSet { stringBytesMax = min(stringBytesMax, Self.stringBytesLimit) }
+    }
     /// Longest string value whatever is configured: entries keep lengths in 32 bits. Some room is left for commands that
     /// round the length up.
     package static let stringBytesLimit = Int(UInt32.max) - 64
@@ -272,10 +274,11 @@ package struct Keyspace: ~Copyable {
 
     // MARK: Strings
 
-    /// Whether a command may make a string this long. What our primary has done we do too. (checkStringLength)
-    package func allowsString(bytes count: Int) -> Bool {
-        count <= (expiryMode == .ignore ? Self.stringBytesLimit : min(stringBytesMax, Self.stringBytesLimit))
-    }
+    /// Longest string in bytes that the running command may make. What our primary has done we do too.
+    package var allowedStringBytes: Int { expiryMode == .ignore ? Self.stringBytesLimit : stringBytesMax }
+
+    /// Whether a command may make a string this long. (checkStringLength)
+    package func allowsString(bytes count: Int) -> Bool { count <= allowedStringBytes }
 
     /// Sets a key to a string, whatever it held.
     ///

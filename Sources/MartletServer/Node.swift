@@ -196,9 +196,8 @@ package struct Node: ~Copyable {
 
     /// Brings what was derived from the configuration up to date.
     private mutating func configurationChanged() {
-        // An entry has room for lengths of 32 bits only.
-        requestLimits.bulkBytesMax = min(configuration.protoMaxBulkLength, Keyspace.stringBytesLimit)
         keyspace.stringBytesMax = configuration.protoMaxBulkLength
+        requestLimits.bulkBytesMax = keyspace.stringBytesMax
         requiresPassword = !configuration.requirePassword.isEmpty
         if !requiresPassword { for client in clients { client.pointee.flags.insert(.authenticated) } }
         updateReplicaGate()

@@ -150,17 +150,18 @@ final class NodeHarness {
         lines.removeLast()
         return stride(from: 2, to: lines.count, by: 2).map { String(lines[$0]) }.joined(separator: " ")
     }
+}
 
-    private func withRequest(_ words: [[UInt8]], _ body: (Request) -> Void) {
-        let views = words.map { word in
-            let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, word.count), alignment: 1)
-            copy.copyBytes(from: word)
-            return UnsafeRawBufferPointer(start: copy.baseAddress, count: word.count)
-        }
-        defer { for view in views { view.deallocate() } }
-        var arguments = views
-        arguments.withUnsafeMutableBufferPointer { body(Request(arguments: $0.baseAddress!, count: $0.count)) }
+/// Words as a request; it stays valid while `body` runs.
+func withRequest(_ words: [[UInt8]], _ body: (Request) -> Void) {
+    let views = words.map { word in
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, word.count), alignment: 1)
+        copy.copyBytes(from: word)
+        return UnsafeRawBufferPointer(start: copy.baseAddress, count: word.count)
     }
+    defer { for view in views { view.deallocate() } }
+    var arguments = views
+    arguments.withUnsafeMutableBufferPointer { body(Request(arguments: $0.baseAddress!, count: $0.count)) }
 }
 
 extension Node {

@@ -187,7 +187,7 @@ extension Node {
         }
         let count = try positive(2)
         let size = request.count == 5 ? try positive(4) : 0
-        guard size <= keyspace.stringBytesMax else { throw .stringTooLong }
+        guard keyspace.allowsString(bytes: size) else { throw .stringTooLong }
         let prefix = request.count >= 4 ? Array(request[3].cString) : Array("key".utf8)
         // As much as fits into the buffer that Redis makes the key in.
         let keyBytesMax = 127
@@ -410,7 +410,7 @@ extension Keyspace {
     fileprivate mutating func read(_ stream: UnsafeRawBufferPointer) throws(RDBError) {
         let previous = selected
         defer { selected = previous }
-        var decoder = RDBDecoder(stringBytesMax: stringBytesMax)
+        var decoder = RDBDecoder(stringBytesMax: Self.stringBytesLimit)
         let pieceBytes = 1 << 20
         for start in stride(from: 0, to: stream.count, by: pieceBytes) {
             decoder.feed(UnsafeRawBufferPointer(rebasing: stream[start..<min(start + pieceBytes, stream.count)]))

@@ -65,7 +65,7 @@ extension Command {
         let time = try request.integer(at: 2)
         if time < 0 { throw .text("ERR Invalid TTL value, must be >= 0") }
         var scratch = ByteBuffer()
-        let value = try payload(request[3], &scratch, stringBytesMax: keyspace.stringBytesMax)
+        let value = try payload(request[3], &scratch, stringBytesMax: keyspace.allowedStringBytes)
 
         var expiry = time
         if time > 0, !options.isAbsolute {

@@ -92,7 +92,7 @@ package struct KeySpec: Sendable {
             }
             first += firstKey
             let (last, overflow) = Int(count).multipliedReportingOverflow(by: step)
-            guard !overflow, first + last <= request.count else { return nil }
+            guard !overflow, last <= request.count - first else { return nil }
             return Array(stride(from: first, to: first + last, by: step))
         case .unknown: return nil
         }

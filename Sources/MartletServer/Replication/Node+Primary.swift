@@ -181,7 +181,7 @@ extension Node {
         replication.feed.log.deactivate()
         updatePropagation()
         Log.notice("MASTER <-> REPLICA sync: Loading DB in memory")
-        primary.decoder = RDBDecoder(stringBytesMax: configuration.protoMaxBulkLength)
+        primary.decoder = RDBDecoder(stringBytesMax: Keyspace.stringBytesLimit)
         primary.isPartlyLoaded = true
         primary.lastContact = 0
         replication.streamDatabase = 0
@@ -312,7 +312,7 @@ extension Node {
     }
 
     /// What a primary sends was small enough there.
-    private var streamLimits: RequestLimits { RequestLimits(bulkBytesMax: Int.max / 4, isAuthenticated: true) }
+    private var streamLimits: RequestLimits { RequestLimits(bulkBytesMax: Keyspace.stringBytesLimit) }
 
     /// Executes the commands of the batch and logs their bytes. - Returns: false after bytes that are no command.
     private mutating func execute(

@@ -70,6 +70,16 @@ import Testing
         #expect(node("DEBUG RELOAD FOO").hasPrefix("-ERR DEBUG RELOAD only supports"))
     }
 
+    @Test("A limit that was lowered since holds for new strings, not for those that are there")
+    func reloadingKeepsLongStrings() {
+        let node = NodeHarness()
+        #expect(node("SETRANGE long 2000000 x") == ":2000001\r\n")
+        #expect(node("CONFIG SET proto-max-bulk-len 1mb") == "+OK\r\n")
+        #expect(node("DEBUG RELOAD") == "+OK\r\n")
+        #expect(node("STRLEN long") == ":2000001\r\n")
+        #expect(node("DEBUG POPULATE 1 k 1048577").hasPrefix("-ERR string exceeds maximum allowed size"))
+    }
+
     @Test func reloadingDropsWhatIsOver() {
         let node = NodeHarness()
         node("SET a v PX 10")

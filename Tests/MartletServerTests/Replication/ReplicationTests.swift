@@ -47,6 +47,18 @@ struct ReplicationTests {
         #expect(network[2]("SET a b") == "-READONLY You can't write against a read only replica.\r\n")
     }
 
+    @Test("A replica takes what its primary has, however small the strings are that its own clients may send")
+    func longerStringsThanAllowedHere() {
+        let network = ReplicationNetwork(seed: 41, nodeCount: 2)
+        network[1]("SETRANGE long 2000000 x")
+        network[2]("CONFIG SET proto-max-bulk-len 1mb")
+        follow(network, 2, 1)
+        network[1].send(["SET", "streamed", String(repeating: "v", count: 1_500_000)].map { Array($0.utf8) })
+        network.settle()
+        #expect(network[2]("STRLEN long") == ":2000001\r\n")
+        #expect(network[2]("STRLEN streamed") == ":1500000\r\n")
+    }
+
     @Test("The image is that of one moment, whatever changes while it is sent")
     func imageIsExact() {
         let network = ReplicationNetwork(seed: 2, nodeCount: 2)
