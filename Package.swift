@@ -46,10 +46,10 @@ let package = Package(
 
         // No I/O below this line except in MartletSystem.
         layer("MartletBase"),
-        layer("MartletSystem", imports: ["MartletBase", "CMartletSystem"]),
+        layer("MartletSystem", imports: ["CMartletSystem"]),
         layer("MartletRESP", imports: ["MartletBase"]),
         layer("MartletKeyspace", imports: ["MartletBase", "CJemalloc"], links: jemalloc),
-        layer("MartletPersistence", imports: ["MartletBase", "MartletRESP", "MartletKeyspace"]),
+        layer("MartletPersistence", imports: ["MartletBase"]),
         layer("MartletReplication", imports: ["MartletBase", "MartletRESP"]),
         layer("MartletCluster", imports: ["MartletBase"]),
         // Clusters in virtual time; only the simulator and tests use it.
@@ -63,8 +63,7 @@ let package = Package(
         layer(
             "MartletReactor",
             imports: [
-                "MartletServer", "MartletRESP", "MartletSystem", "MartletBase",
-                "MartletKeyspace", "MartletPersistence", "MartletReplication", "MartletCluster",
+                "MartletServer", "MartletCluster", "MartletKeyspace", "MartletRESP", "MartletSystem", "MartletBase",
             ]),
 
         program("martlet-server", imports: ["MartletReactor", "MartletServer", "MartletBase", "MartletSystem"]),
@@ -77,14 +76,14 @@ let package = Package(
         program(
             "martlet-simulator",
             imports: [
-                "MartletBase", "MartletSimulation",
+                "MartletSimulation",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
         program(
             "martlet-tools",
             imports: [
                 "MartletBase", "MartletRESP", "MartletKeyspace", "MartletPersistence", "MartletCluster",
-                "MartletServer", "MartletReplication",
+                "MartletServer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -96,7 +95,7 @@ let package = Package(
         tests("MartletKeyspaceTests", of: ["MartletKeyspace", "MartletBase"]),
         tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
         tests("MartletReplicationTests", of: ["MartletReplication", "MartletRESP", "MartletBase"]),
-        tests("MartletSystemTests", of: ["MartletSystem", "MartletBase"]),
+        tests("MartletSystemTests", of: ["MartletSystem"]),
         tests(
             "MartletServerTests",
             of: [

@@ -2,7 +2,6 @@
 #include "CMartletSystem.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -20,13 +19,6 @@ int martlet_fork(void) { return fork(); }
 void martlet_ignore_signal(int number) { signal(number, SIG_IGN); }
 
 int martlet_set_thread_name(pthread_t thread, const char *name) { return pthread_setname_np(thread, name); }
-
-int martlet_pin_thread(int cpu) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    return sched_setaffinity(0, sizeof(set), &set);
-}
 
 int martlet_get_open_files_limit(uint64_t *soft, uint64_t *hard) {
     struct rlimit limit = {0, 0};

@@ -34,8 +34,6 @@ package enum LogLevel: UInt8, Comparable, Sendable {
 package enum LogRole: UInt8, Sendable {
     case primary = 0x4D  // M
     case replica = 0x53  // S
-    case child = 0x43  // C
-    case sentinel = 0x58  // X
 
     package var letter: Character { Character(UnicodeScalar(rawValue)) }
 }

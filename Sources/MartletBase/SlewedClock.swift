@@ -17,8 +17,7 @@
 //
 // A really large difference (a machine that came up in 1970, then found its time server) is not treated apart: it is
 // followed at the same pace, 43 s a day, because a jump is what this clock exists to prevent and nobody can tell here
-// which of the two clocks is right. `difference` is for INFO and the log; from ``largeDifference`` on, a log line should
-// advise a restart. Only an administrator's explicit command may `reanchor`.
+// which of the two clocks is right. A restart takes the wall clock anew.
 //
 // Feed it a boot-time clock (one that counts suspension): the keys of a suspended machine have aged.
 
@@ -28,8 +27,6 @@
 package struct SlewedClock: Sendable {
     /// 1 part in 2000 is 500 ppm.
     package static let slewDivisor: Int64 = 2000
-    /// A minute, in nanoseconds: more than daily drift explains, and most of two days to slew away.
-    package static let largeDifference: Int64 = 60_000_000_000
 
     /// The monotonic reading of the last observation.
     private var monotonicAtObservation: Int64
@@ -63,11 +60,4 @@ package struct SlewedClock: Sendable {
 
     /// How far the real wall clock was ahead of us (negative: behind) at the last observation.
     package var difference: Int64 { differenceAtObservation }
-
-    package var isDifferenceLarge: Bool { differenceAtObservation.magnitude >= UInt64(Self.largeDifference) }
-
-    /// Jumps to the wall clock. For an administrator's explicit command only: keys may expire early or live longer.
-    package mutating func reanchor(monotonic: Int64, wall: Int64) {
-        self = SlewedClock(monotonic: monotonic, wall: wall)
-    }
 }

@@ -267,22 +267,11 @@ package struct ReplyBuffer: ~Copyable {
 
     package mutating func deferredAggregate() -> Deferred { Deferred(position: count) }
 
-    package mutating func endArray(_ start: Deferred, count elements: Int) {
-        insertHeader(at: start.position) { $0.array(elements) }
-    }
-
-    package mutating func endSet(_ start: Deferred, count elements: Int) {
-        insertHeader(at: start.position) { $0.set(elements) }
-    }
-
-    package mutating func endMap(_ start: Deferred, count pairs: Int) {
-        insertHeader(at: start.position) { $0.map(pairs) }
-    }
-
     /// Writes the header behind the elements and rotates it to their front.
-    private mutating func insertHeader(at position: Int, _ write: (inout ReplyBuffer) -> Void) {
+    package mutating func endArray(_ start: Deferred, count elements: Int) {
+        let position = start.position
         let end = count
-        write(&self)
+        array(elements)
         let headerCount = count - end
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 32) { header in
             for index in 0..<headerCount { header[index] = base[end + index] }

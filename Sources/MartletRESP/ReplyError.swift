@@ -19,7 +19,6 @@ package enum ReplyError: Error, Equatable {
     package static let notAnInteger = ReplyError.text("ERR value is not an integer or out of range")
     package static let notAFloat = ReplyError.text("ERR value is not a valid float")
     package static let noSuchKey = ReplyError.text("ERR no such key")
-    package static let indexOutOfRange = ReplyError.text("ERR index out of range")
     package static let stringTooLong = ReplyError.text(
         "ERR string exceeds maximum allowed size (proto-max-bulk-len)")
     package static let overflow = ReplyError.text("ERR increment or decrement would overflow")

@@ -35,8 +35,6 @@ extension Node {
         updateReplicaGate()
     }
 
-    package var clusterView: ClusterView? { clusterFront?.view }
-
     /// The bus answered a CLUSTER subcommand.
     package mutating func clusterReplied(_ token: UInt64, _ reply: ClusterReply) {
         answer(token) { $0.cluster(reply) }

@@ -14,7 +14,6 @@ package enum ShutdownSignal: Sendable { case terminate, interrupt }
 struct PendingShutdown {
     /// Node's clock, milliseconds.
     let deadline: Int64
-    let flags: ShutdownFlags
 }
 
 extension Node {
@@ -43,7 +42,7 @@ extension Node {
             return true
         }
         let deadline = time.unixMilliseconds + Int64(configuration.shutdownTimeoutSeconds) * 1000
-        pendingShutdown = PendingShutdown(deadline: deadline, flags: flags)
+        pendingShutdown = PendingShutdown(deadline: deadline)
         pause(.shutdown, until: .max, all: false)
         Log.notice("Waiting for replicas before shutting down.")
         return true

@@ -3,7 +3,7 @@ import Glibc
 
 /// Waits for readiness of many descriptors: a thin, owning wrapper of epoll.
 ///
-/// Level-triggered unless asked otherwise. Each descriptor carries a 64-bit token of the caller's choice, handed back
+/// Level-triggered. Each descriptor carries a 64-bit token of the caller's choice, handed back
 /// with its events; put a generation into it if descriptors are closed while their events are still being walked.
 /// `wait` fills a buffer that lives as long as the poller, so a turn allocates nothing.
 package struct Poller: ~Copyable {
@@ -15,9 +15,6 @@ package struct Poller: ~Copyable {
         package static let writable = Interest(rawValue: EPOLLOUT.rawValue)
         /// The peer closed its writing side; reported even if unread data is left.
         package static let peerClosed = Interest(rawValue: EPOLLRDHUP.rawValue)
-        package static let edgeTriggered = Interest(rawValue: 1 << 31)
-        /// Silent after one event until `modify`.
-        package static let oneShot = Interest(rawValue: 1 << 30)
         /// Nothing but errors and hang-ups, which epoll always reports.
         package static let none: Interest = []
     }

@@ -87,25 +87,6 @@ package enum Socket {
         try setOption(fd, tcp, TCP_KEEPCNT, 3, "setsockopt TCP_KEEPCNT")
     }
 
-    package static func clearKeepAlive(_ fd: Int32) throws(SystemError) {
-        try setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 0, "setsockopt SO_KEEPALIVE")
-    }
-
-    /// SO_MARK for routing rules; needs CAP_NET_ADMIN.
-    package static func setMark(_ fd: Int32, _ mark: Int32) throws(SystemError) {
-        try setOption(fd, SOL_SOCKET, SO_MARK, mark, "setsockopt SO_MARK")
-    }
-
-    /// Bytes the kernel keeps for this socket in each direction; 0 leaves the system's choice.
-    package static func setBufferSizes(_ fd: Int32, sendBytes: Int, receiveBytes: Int) throws(SystemError) {
-        if sendBytes > 0 {
-            try setOption(fd, SOL_SOCKET, SO_SNDBUF, Int32(clamping: sendBytes), "setsockopt SO_SNDBUF")
-        }
-        if receiveBytes > 0 {
-            try setOption(fd, SOL_SOCKET, SO_RCVBUF, Int32(clamping: receiveBytes), "setsockopt SO_RCVBUF")
-        }
-    }
-
     static func setOption(
         _ fd: Int32, _ level: Int32, _ option: Int32, _ value: Int32, _ call: StaticString
     ) throws(SystemError) {
@@ -134,8 +115,6 @@ package enum Socket {
 
     /// Ends both directions; the peer sees the end of the stream at once, also if another thread holds the descriptor.
     package static func shutdown(_ fd: Int32) { _ = Glibc.shutdown(fd, Int32(SHUT_RDWR)) }
-
-    package static func shutdownWriting(_ fd: Int32) { _ = Glibc.shutdown(fd, Int32(SHUT_WR)) }
 
     /// Closes for good. Not repeated on EINTR: Linux has freed the descriptor by then.
     package static func close(_ fd: Int32) {

@@ -14,11 +14,7 @@ package enum SystemClock {
 
     /// The wall clock (UTC since 1970), which anybody may step in either direction.
     package static var wallNanoseconds: Int64 { read(CLOCK_REALTIME) }
-    package static var wallMicroseconds: Int64 { read(CLOCK_REALTIME) / 1_000 }
     package static var wallMilliseconds: Int64 { read(CLOCK_REALTIME) / 1_000_000 }
-
-    /// CPU time of the calling thread.
-    package static var threadCPUNanoseconds: Int64 { read(CLOCK_THREAD_CPUTIME_ID) }
 
     /// Stops the calling thread for at least so long.
     package static func sleep(microseconds: Int64) {

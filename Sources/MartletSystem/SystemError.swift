@@ -26,12 +26,10 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
         left.code == right.code && left.call.description == right.call.description
     }
 
-    package var isAddressInUse: Bool { code == EADDRINUSE }
     package var isAddressNotAvailable: Bool { code == EADDRNOTAVAIL }
     package var isRefused: Bool { code == ECONNREFUSED }
     /// The peer tore the connection down, or we wrote after it did.
     package var isReset: Bool { code == ECONNRESET || code == EPIPE || code == ECONNABORTED }
-    package var isMissing: Bool { code == ENOENT }
     package var isTimeout: Bool { code == ETIMEDOUT }
 
     /// The kernel lacks the protocol (IPv6 switched off): Redis skips such a bind address instead of stopping.

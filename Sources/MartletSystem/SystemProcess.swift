@@ -82,12 +82,6 @@ package enum SystemProcess {
         return cpuTime(usage)
     }
 
-    package static var childrenCPUTime: CPUTime {
-        var usage = rusage()
-        getrusage(__rusage_who_t(RUSAGE_CHILDREN.rawValue), &usage)
-        return cpuTime(usage)
-    }
-
     private static func cpuTime(_ usage: rusage) -> CPUTime {
         CPUTime(
             userMicroseconds: Int64(usage.ru_utime.tv_sec) * 1_000_000 + Int64(usage.ru_utime.tv_usec),
@@ -105,8 +99,6 @@ package enum SystemProcess {
     /// Bytes of RAM in the machine.
     package static var totalMemoryBytes: Int { sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE)) }
 
-    package static var processorCount: Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
-
     // MARK: Names
 
     /// `Linux 6.1.0 x86_64`: the `os` field of INFO.
@@ -114,11 +106,6 @@ package enum SystemProcess {
         var name = utsname()
         guard uname(&name) == 0 else { return "unknown" }
         return "\(text(&name.sysname)) \(text(&name.release)) \(text(&name.machine))"
-    }
-
-    package static var hostName: String {
-        var name = utsname()
-        return uname(&name) == 0 ? text(&name.nodename) : "localhost"
     }
 
     /// A C string in a fixed array, which Swift sees as a tuple.
@@ -133,11 +120,5 @@ package enum SystemProcess {
             readlink("/proc/self/exe", buffer.bindMemory(to: CChar.self).baseAddress!, buffer.count)
         }
         return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
-    }
-
-    /// Bytes from the kernel's generator: ids, run ids, hash seeds.
-    package static func randomBytes(_ count: Int) -> [UInt8] {
-        var generator = SystemRandomNumberGenerator()
-        return (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
     }
 }

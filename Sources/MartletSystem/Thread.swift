@@ -50,13 +50,6 @@ package struct Thread: ~Copyable {
         if let id { pthread_detach(id) }
     }
 
-    /// Keeps the calling thread on one CPU. False when there is no such CPU for us.
-    @discardableResult
-    package static func pinCurrent(toCPU cpu: Int) -> Bool {
-        guard (0..<1024).contains(cpu) else { return false }
-        return martlet_pin_thread(Int32(cpu)) == 0
-    }
-
     private final class Body {
         let run: @Sendable () -> Void
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }

@@ -61,16 +61,4 @@ import Testing
             }
         }
     }
-
-    @Test("A difference is large from one minute on, and only reanchoring jumps")
-    func large() {
-        var clock = SlewedClock(monotonic: 0, wall: Self.start)
-        clock.observe(monotonic: 0, wall: Self.start + SlewedClock.largeDifference - 1)
-        #expect(!clock.isDifferenceLarge)
-        clock.observe(monotonic: 0, wall: Self.start - SlewedClock.largeDifference)
-        #expect(clock.isDifferenceLarge)
-        clock.reanchor(monotonic: 0, wall: Self.start - SlewedClock.largeDifference)
-        #expect(clock.now(monotonic: 0) == Self.start - SlewedClock.largeDifference)
-        #expect(!clock.isDifferenceLarge)
-    }
 }

@@ -33,21 +33,6 @@ import Testing
         #expect(count == 0)
     }
 
-    @Test("Edge-triggered and one-shot watches tell once")
-    func edges() throws {
-        let (client, server, listener) = try connectedPair()
-        defer { Socket.close(client); Socket.close(server); Socket.close(listener) }
-        for mode in [Poller.Interest.edgeTriggered, .oneShot] {
-            var poller = try Poller()
-            try poller.add(server, [.readable, mode], token: 1)
-            _ = Socket.send(client, from: [1], count: 1)
-            let first = poller.wait(timeoutMilliseconds: 5000)
-            #expect(first == 1)
-            let second = poller.wait(timeoutMilliseconds: 0)
-            #expect(second == 0)
-        }
-    }
-
     @Test("A closed peer is readable, so that the read can tell")
     func hangUp() throws {
         let (client, server, listener) = try connectedPair()
@@ -69,7 +54,7 @@ import Testing
             var ends: [Int32] = [0, 0]
             #expect(pipe(&ends) == 0)
             write(ends[1], "x", 1)
-            try poller.add(ends[0], [.readable, .edgeTriggered], token: UInt64(index))
+            try poller.add(ends[0], .readable, token: UInt64(index))
             pipes.append((ends[0], ends[1]))
         }
         defer { for (reader, writer) in pipes { close(reader); close(writer) } }

@@ -9,11 +9,7 @@ import Testing
         #expect(SystemProcess.totalMemoryBytes > SystemProcess.residentBytes)
         #expect(SystemProcess.cpuTime.userMicroseconds >= 0)
         #expect(SystemProcess.operatingSystem.hasPrefix("Linux "))
-        #expect(!SystemProcess.hostName.isEmpty)
         #expect(SystemProcess.executablePath?.hasPrefix("/") == true)
-        #expect(SystemProcess.processorCount >= 1)
-        #expect(SystemProcess.randomBytes(20).count == 20)
-        #expect(SystemProcess.randomBytes(20) != SystemProcess.randomBytes(20))
     }
 
     @Test("Enough descriptors are left alone, more than the system has are reported")

@@ -145,7 +145,6 @@ struct Unexpected: Error {}
         let inUse = #expect(throws: SystemError.self) {
             try Socket.listen(address: "127.0.0.1", port: port, backlog: 4)
         }
-        #expect(inUse?.isAddressInUse == true)
         #expect(inUse?.description == "bind: Address already in use")
         let foreign = #expect(throws: SystemError.self) { try Socket.listen(address: "192.0.2.1", port: 0, backlog: 4) }
         #expect(foreign?.isAddressNotAvailable == true)

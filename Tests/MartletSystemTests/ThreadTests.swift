@@ -18,22 +18,6 @@ import Testing
         }
     }
 
-    @Test("Pinning to an existing CPU succeeds and to an impossible one is refused")
-    func pinning() throws {
-        let box = Counter()
-        let thread = try Thread(name: "pinned") {
-            for cpu in 0..<256 where Thread.pinCurrent(toCPU: cpu) {
-                box.value.store(1, ordering: .relaxed)
-                break
-            }
-            if Thread.pinCurrent(toCPU: -1) || Thread.pinCurrent(toCPU: 100_000) {
-                box.value.store(2, ordering: .relaxed)
-            }
-        }
-        thread.join()
-        #expect(box.value.load(ordering: .relaxed) == 1)
-    }
-
     @Test("Two senders and one receiver: every message arrives once, each sender's in order")
     func mailbox() throws {
         let mailbox = try Mailbox<(sender: Int, number: Int)>()

@@ -26,8 +26,6 @@ int martlet_fork(void);
 void martlet_ignore_signal(int number);
 /// pthread_setname_np(3) for a thread by its id; at most 15 bytes count.
 int martlet_set_thread_name(pthread_t thread, const char *name);
-/// Pins the calling thread to one CPU; CPU_SET is a macro.
-int martlet_pin_thread(int cpu);
 /// getrlimit/setrlimit of RLIMIT_NOFILE: the resource is an enum in C and an int in Swift's eyes.
 int martlet_get_open_files_limit(uint64_t *soft, uint64_t *hard);
 int martlet_set_open_files_limit(uint64_t soft, uint64_t hard);

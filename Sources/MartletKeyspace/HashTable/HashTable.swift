@@ -50,8 +50,6 @@ package struct HashTable: ~Copyable {
 
     package init() {}
 
-    package var isResizing: Bool { oldBuckets != nil }
-
     /// Entries that the bucket arrays have places for, children not counted.
     package var placeCount: Int { (bucketCount + oldBucketCount) * Self.entriesPerBucket }
 

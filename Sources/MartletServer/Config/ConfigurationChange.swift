@@ -97,11 +97,6 @@ extension ServerConfiguration {
         return result
     }
 
-    /// Whether the value of the directive must not show up in logs.
-    package static func isSensitive(_ name: [UInt8]) -> Bool {
-        Directive.named(name)?.directive.flags.contains(.sensitive) ?? false
-    }
-
     /// An error line must not contain line ends.
     private static func printable(_ name: [UInt8]) -> String {
         String(decoding: name.map { $0 == 0x0A || $0 == 0x0D ? 0x20 : $0 }, as: UTF8.self)

@@ -41,11 +41,10 @@ package struct CommandFlags: OptionSet, Sendable {
     package static let noMulti = CommandFlags(rawValue: 1 << 16)
     package static let noMandatoryKeys = CommandFlags(rawValue: 1 << 17)
     package static let allowBusy = CommandFlags(rawValue: 1 << 18)
-    package static let touchesArbitraryKeys = CommandFlags(rawValue: 1 << 19)
     /// Keys that the legacy triple (first, last, step) cannot describe.
-    package static let movableKeys = CommandFlags(rawValue: 1 << 20)
+    package static let movableKeys = CommandFlags(rawValue: 1 << 19)
     /// Answered by another thread or server, so that the client waits. Not told by COMMAND INFO.
-    package static let waits = CommandFlags(rawValue: 1 << 21)
+    package static let waits = CommandFlags(rawValue: 1 << 20)
     /// Any of these looks at keys or changes them.
     static let touchesData: CommandFlags = [.write, .readonly, .mayReplicate]
 }

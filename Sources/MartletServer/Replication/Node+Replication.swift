@@ -29,15 +29,6 @@ extension Node {
         return primary.session.isStreaming ? primary.session.heardAt : primary.lastContact
     }
 
-    /// Bytes of the log that the slowest replica has not acknowledged; nil without replicas in sync. For SHUTDOWN.
-    package var replicasLag: Int64? {
-        var lag: Int64?
-        for replica in replication.replicas where replica.session.state == .online {
-            lag = max(lag ?? 0, replication.feed.log.end - replica.session.acknowledgedOffset)
-        }
-        return lag
-    }
-
     /// Whether the next turn has work that no event announces.
     package var wantsTurn: Bool {
         guard let image = replication.image else { return false }
