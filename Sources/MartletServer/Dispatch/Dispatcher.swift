@@ -126,7 +126,8 @@ extension Node {
         if !isOpen(request, command, client) {
             switch pass(request, command, index: index, client) {
             case .open: break
-            case .refused(let error):
+            case .refused(var error):
+                if index == execCommand { error = abortTransaction(client, because: error) }
                 reject(error, client)
                 commandStatistics[index].rejectedCalls += 1
                 return true
@@ -241,14 +242,17 @@ extension Node {
         }
         // What our primary sends was accepted there.
         if isPrimaryLink { return .open }
-        if gates.contains(.cluster), let error = redirect(request, command, index: index, client) {
+        if gates.contains(.cluster),
+            let error = index == execCommand
+                ? redirectTransaction(client) : redirect(request, command, index: index, client)
+        {
             return .refused(error)
         }
         if gates.contains(.fewReplicas), isWrite, !gates.contains(.replica), !hasEnoughReplicas {
             return .refused(.text("NOREPLICAS Not enough good replicas to write."))
         }
         if gates.contains(.replica) {
-            if flags.contains(.write), configuration.isReplicaReadOnly {
+            if isWrite, configuration.isReplicaReadOnly {
                 return .refused(.text("READONLY You can't write against a read only replica."))
             }
             if !flags.contains(.stale), !configuration.replicaServesStaleData, !isPrimaryLinkUp {

@@ -155,13 +155,11 @@ extension Node {
 
     // MARK: EXEC
 
-    /// Why an EXEC must not run now; checked with the gates. (getNodeByQuery, processCommand)
-    func refusalOfTransaction(_ client: ClientPointer) -> ReplyError? {
-        guard let transaction = client.pointee.transaction, transaction.hasWrites, gates.contains(.replica),
-            configuration.isReplicaReadOnly
-        else { return nil }
-        return .text(
-            "EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.")
+    /// EXEC itself was refused: the transaction is over. (execCommandAbort)
+    mutating func abortTransaction(_ client: ClientPointer, because error: ReplyError) -> ReplyError {
+        guard client.pointee.isInTransaction else { return error }
+        endTransaction(client)
+        return .message("EXECABORT Transaction discarded because of: \(error.string)")
     }
 
     fileprivate mutating func execute(_ client: ClientPointer) throws(ReplyError) {
@@ -171,10 +169,6 @@ extension Node {
         if transaction.isBroken {
             endTransaction(client)
             throw .text("EXECABORT Transaction discarded because of previous errors.")
-        }
-        if let refusal = refusalOfTransaction(client) ?? redirectTransaction(transaction, client) {
-            endTransaction(client)
-            throw refusal
         }
         let isStale = transaction.watched.contains { key, version in
             // Looking at the key deletes it if it is over, which counts as a change.
@@ -205,9 +199,10 @@ extension Node {
         return isLocked
     }
 
-    /// All queued commands must be served here, and in one slot.
-    private mutating func redirectTransaction(_ transaction: Transaction, _ client: ClientPointer) -> ReplyError? {
-        guard isClustered else { return nil }
+    /// All queued commands must be served here, and in one slot; else the transaction is over, and the client is told where
+    /// to go. (getNodeByQuery)
+    mutating func redirectTransaction(_ client: ClientPointer) -> ReplyError? {
+        guard let transaction = client.pointee.transaction, transaction.isOpen else { return nil }
         var slot: UInt16?
         for queued in transaction.queue {
             var refusal: ReplyError?
@@ -224,7 +219,10 @@ extension Node {
                     refusal
                     ?? node.redirect(request, node.commands.hot + queued.command, index: queued.command, client)
             }
-            if let refusal { return refusal }
+            if let refusal {
+                endTransaction(client)
+                return refusal
+            }
         }
         return nil
     }

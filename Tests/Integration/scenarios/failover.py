@@ -3,7 +3,7 @@
 import statistics
 import time
 
-from harness import Failure, RawConnection, encode, expect, expect_equal, key_in_slots, wait_until
+from harness import Failure, RawConnection, ReplyError, encode, expect, expect_equal, key_in_slots, wait_until
 from workload import GapProbe, Writers
 
 # The write outage after `kill -9` that is accepted of Martlet, at any cluster-node-timeout (target: 0.3). Held against
@@ -79,6 +79,27 @@ def check_frozen_primary(environment):
     environment.note(f"awake again it follows by {'a partial' if partial else 'a full'} resync")
 
 
+def check_frozen_busy_primary(environment):
+    """A primary that stood still in the midst of a command hears who took its place before it serves the next one."""
+    cluster = environment.cluster(3, 1, timeout=1000)
+    primary, replica = cluster.shards[0]
+    if not primary.is_martlet():
+        environment.note("redis-server takes the write, and loses it")
+        return
+    key = key_in_slots(primary.my_line().slots)
+    with (RawConnection(primary.host, primary.port) as sleeper, RawConnection(primary.host, primary.port) as writer):
+        writer.call("PING")
+        sleeper.send(encode("DEBUG", "SLEEP", "2"))
+        wait_until(lambda: is_busy(primary), 10, "the command runs")
+        primary.freeze()
+        wait_until(lambda: replica.role() == "master", 20, "the replica is elected")
+        writer.send(encode("SET", key, "lost"))
+        primary.thaw()
+        reply = writer.read_reply()
+        expect(isinstance(reply, ReplyError), f"a primary of the past answered a write with {reply}")
+    wait_until(lambda: primary.role() == "slave", 15, "the old primary becomes a replica")
+
+
 def check_slow_primary_stays(environment):
     """A primary that is busy for three seconds at a node timeout of one is not failed over: its bus thread lives."""
     cluster = environment.cluster(3, 1, timeout=1000)
@@ -144,6 +165,16 @@ def check_acknowledged_by_wait_survives(environment):
 
 
 # Helpers
+
+def is_busy(node):
+    """Whether a command holds the node up."""
+    try:
+        with RawConnection(node.host, node.port, timeout=0.1) as connection:
+            connection.call("PING")
+            return False
+    except TimeoutError:
+        return True
+
 
 def kill_and_measure(cluster, primary, replica, timeout):
     """Kills `primary` while a probe writes to its slots; returns the longest gap, in seconds."""

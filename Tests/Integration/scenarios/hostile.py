@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 
-from harness import Failure, RawConnection, ReplyError, expect, expect_equal, wait_until
+from harness import Failure, RawConnection, ReplyError, encode, expect, expect_equal, key_in_slots, wait_until
 
 PING, PONG, MEET, FAIL, PUBLISH, AUTH_REQUEST, AUTH_ACK, UPDATE, MFSTART, MODULE, PUBLISHSHARD = range(11)
 HEADER_BYTES = 2256
@@ -174,6 +174,32 @@ def check_promised_bulk(environment):
     expect(grown < 300 << 10, f"resident memory grew by {grown} KB")
     for connection in connections:
         connection.close()
+
+
+def check_gone_while_answered(environment):
+    """Clients reset their connections while other threads and servers answer them; nobody else notices."""
+    cluster = environment.cluster(3, 0)
+    node = cluster.nodes[0]
+    with RawConnection(node.host, node.port) as connection:
+        key = key_in_slots(node.my_line().slots)
+        connection.call("SET", key, "value")
+        # The first target fails at once, the second refuses, the third answers.
+        migrations = [encode("MIGRATE", host, port, key, 0, 100, "COPY")
+                      for host, port in (("255.255.255.255", 1), ("127.0.0.1", 1), ("127.0.0.1", cluster.nodes[1].port))]
+        picker = random.Random(environment.name)
+        for number in range(20000 if environment.is_long else 2000):
+            client = socket.create_connection((node.host, node.port), 5)
+            commands = [encode("PING"), encode("CLUSTER", "NODES"), encode("CLUSTER", "INFO"), picker.choice(migrations)]
+            picker.shuffle(commands)
+            client.sendall(b"".join(commands))
+            if picker.random() < 0.5:
+                client.recv(1)
+            # Closed by RST.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            if number % 100 == 0:
+                expect_equal(connection.call("GET", key), b"value", "what another client reads meanwhile")
+    wait_until(lambda: int(node.info("clients")["blocked_clients"]) == 0, 10, "nobody waits any more")
 
 
 def check_slow_reader(environment):

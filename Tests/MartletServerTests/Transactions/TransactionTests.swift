@@ -146,4 +146,34 @@ import Testing
         _ = run(node, "MULTI", "WAIT 1 0", "SET a 1")
         #expect(node("EXEC") == "*2\r\n:0\r\n+OK\r\n")
     }
+
+    @Test("An EXEC that is refused ends its transaction, and says why")
+    func refusedExec() {
+        let node = NodeHarness()
+        _ = run(node, "MULTI", "SET a 1")
+        _ = node("CONFIG SET min-replicas-to-write 1", as: otherClient(node))
+        #expect(
+            node("EXEC")
+                == "-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.\r\n")
+        #expect(node("EXEC") == "-ERR EXEC without MULTI\r\n")
+        _ = node("CONFIG SET min-replicas-to-write 0")
+        _ = run(node, "MULTI", "SET a 1")
+        _ = node("REPLICAOF 127.0.0.1 1", as: otherClient(node))
+        #expect(
+            node("EXEC")
+                == "-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.\r\n"
+        )
+        #expect(run(node, "MULTI", "GET a", "EXEC").hasSuffix("*1\r\n$-1\r\n"))
+    }
+
+    @Test("An EXEC whose slot has gone is told so, whatever else would refuse it")
+    func redirectedExec() {
+        let node = NodeHarness(isClustered: true)
+        node.serveAllSlots()
+        #expect(run(node, "MULTI", "SET a 1") == "+OK\r\n+QUEUED\r\n")
+        node.changeCluster("DELSLOTS", "15495")
+        _ = node("CONFIG SET min-replicas-to-write 1", as: otherClient(node))
+        #expect(node("EXEC") == "-CLUSTERDOWN Hash slot not served\r\n")
+        #expect(node("EXEC") == "-ERR EXEC without MULTI\r\n")
+    }
 }
