@@ -90,47 +90,28 @@ package struct ReplyBuffer: ~Copyable {
         count &+= 1
     }
 
-    /// `<prefix><number>\r\n`
+    /// `<prefix><number>\r\n`, and room for so many bytes behind it.
     @inline(__always)
-    private mutating func append(prefix: UInt8, _ number: Int64) {
-        reserve(24)
-        var position = count
-        base[position] = prefix
-        position &+= 1
-        var magnitude = number.magnitude
-        if number < 0 {
-            base[position] = UInt8(ascii: "-")
-            position &+= 1
-        }
-        if magnitude < 10 {
-            base[position] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: magnitude)
-            position &+= 1
-        } else {
-            var digits = 0
-            var rest = magnitude
-            while rest > 0 {
-                digits &+= 1
-                rest /= 10
-            }
-            var index = position &+ digits
-            position = index
-            while magnitude > 0 {
-                index &-= 1
-                base[index] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: magnitude % 10)
-                magnitude /= 10
-            }
-        }
-        base[position] = 13
-        base[position &+ 1] = 10
-        count = position &+ 2
+    private mutating func append(prefix: UInt8, _ number: Int64, room: Int = 0) {
+        reserve(24 &+ room)
+        base[count] = prefix
+        count &+= 1 &+ writeDecimal(number, to: base + (count &+ 1))
+        endLine()
+    }
+
+    /// - Precondition: two bytes are reserved.
+    @inline(__always)
+    private mutating func endLine() {
+        base[count] = 13
+        base[count &+ 1] = 10
+        count &+= 2
     }
 
     // MARK: Replies
 
     package mutating func ok() { append(literal: "+OK\r\n") }
 
-    /// - Parameter text: without line breaks.
-    /// - Parameter text: a fixed text; a literal is taken as a `String`.
+    /// - Parameter text: without line breaks. A literal is taken as a `String`.
     package mutating func simple(_ text: StaticString) {
         append(byte: UInt8(ascii: "+"))
         append(literal: text)
@@ -147,15 +128,12 @@ package struct ReplyBuffer: ~Copyable {
     package mutating func integer(_ number: Int) { append(prefix: UInt8(ascii: ":"), Int64(number)) }
 
     package mutating func bulk(_ bytes: UnsafeRawBufferPointer) {
-        append(prefix: UInt8(ascii: "$"), Int64(bytes.count))
-        reserve(bytes.count &+ 2)
+        append(prefix: UInt8(ascii: "$"), Int64(bytes.count), room: bytes.count &+ 2)
         if let source = bytes.baseAddress, bytes.count > 0 {
             UnsafeMutableRawPointer(base + count).copyMemory(from: source, byteCount: bytes.count)
         }
         count &+= bytes.count
-        base[count] = 13
-        base[count &+ 1] = 10
-        count &+= 2
+        endLine()
     }
 
     package mutating func bulk(_ bytes: [UInt8]) { bytes.withUnsafeBytes { bulk($0) } }
@@ -167,20 +145,15 @@ package struct ReplyBuffer: ~Copyable {
 
     /// A number as a bulk string, as GET of a counter answers.
     package mutating func bulk(decimal number: Int64) {
-        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 24) { digits in
-            var index = 24
-            var magnitude = number.magnitude
-            repeat {
-                index &-= 1
-                digits[index] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: magnitude % 10)
-                magnitude /= 10
-            } while magnitude > 0
-            if number < 0 {
-                index &-= 1
-                digits[index] = UInt8(ascii: "-")
-            }
-            bulk(UnsafeRawBufferPointer(start: digits.baseAddress! + index, count: 24 - index))
-        }
+        append(prefix: UInt8(ascii: "$"), Int64(decimalCount(of: number)), room: int64DecimalBytesMax + 2)
+        count &+= writeDecimal(number, to: base + count)
+        endLine()
+    }
+
+    package mutating func bulk(decimal number: UInt64) {
+        append(prefix: UInt8(ascii: "$"), Int64(decimalCount(of: number)), room: int64DecimalBytesMax + 2)
+        count &+= writeDecimal(number, to: base + count)
+        endLine()
     }
 
     package mutating func null() { append(literal: isRESP3 ? "_\r\n" : "$-1\r\n") }
