@@ -36,20 +36,6 @@ package struct Request {
     }
 }
 
-extension UnsafeRawBufferPointer {
-    /// Compares with a word in any case of ASCII letters. - Parameter word: in upper case.
-    package func equalsIgnoringCase(_ word: StaticString) -> Bool {
-        guard count == word.utf8CodeUnitCount else { return false }
-        let other = word.utf8Start
-        for index in 0..<count {
-            var byte = self[index]
-            if byte >= 0x61 && byte <= 0x7A { byte &-= 0x20 }
-            if byte != other[index] { return false }
-        }
-        return true
-    }
-}
-
 /// Why a connection that broke the protocol is closed; the text is what the client is told.
 package enum ProtocolError: UInt8, Sendable {
     case none

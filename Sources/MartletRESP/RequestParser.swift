@@ -267,7 +267,11 @@ package enum RequestParser {
         let next = end + 1
         if end > start, base[end - 1] == 13 { end -= 1 }
         let firstArgument = batch.argumentCount
-        guard splitWords(base, from: start, to: end, into: &batch) else {
+        let line = UnsafeRawBufferPointer(start: base + start, count: end - start)
+        let isBalanced = splitArguments(
+            line, plain: { batch.append(argument: UnsafeRawBufferPointer(rebasing: line[$0])) },
+            decoded: { batch.append(decodedWord: $0) })
+        guard isBalanced else {
             batch.truncateArguments(to: firstArgument)
             return .invalid(.unbalancedQuotes, 0)
         }
@@ -279,89 +283,5 @@ package enum RequestParser {
                     isMultibulk: false))
         }
         return .complete(end: next)
-    }
-
-    /// Source of the quoting rules: Redis sds.c, sdssplitargs. - Returns: false for unbalanced quotes.
-    private static func splitWords(
-        _ line: UnsafePointer<UInt8>, from start: Int, to end: Int, into batch: inout RequestBatch
-    ) -> Bool {
-        func isSpace(_ byte: UInt8) -> Bool { byte == 32 || (byte >= 9 && byte <= 13) }
-        func hexValue(_ byte: UInt8) -> UInt8? {
-            switch byte {
-            case UInt8(ascii: "0")...UInt8(ascii: "9"): return byte - UInt8(ascii: "0")
-            case UInt8(ascii: "a")...UInt8(ascii: "f"): return byte - UInt8(ascii: "a") + 10
-            case UInt8(ascii: "A")...UInt8(ascii: "F"): return byte - UInt8(ascii: "A") + 10
-            default: return nil
-            }
-        }
-        var position = start
-        while true {
-            while position < end, isSpace(line[position]) || line[position] == 0 { position += 1 }
-            if position == end { return true }
-            let wordStart = position
-            var isPlain = true
-            while position < end, !isSpace(line[position]), line[position] != 0 {
-                if line[position] == UInt8(ascii: "\"") || line[position] == UInt8(ascii: "'") {
-                    isPlain = false
-                    break
-                }
-                position += 1
-            }
-            if isPlain {
-                batch.append(
-                    argument: UnsafeRawBufferPointer(start: line + wordStart, count: position - wordStart))
-                continue
-            }
-            var word = Array(UnsafeBufferPointer(start: line + wordStart, count: position - wordStart))
-            scan: while position < end {
-                let byte = line[position]
-                if isSpace(byte) || byte == 0 { break }
-                position += 1
-                guard byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") else {
-                    word.append(byte)
-                    continue
-                }
-                while true {
-                    guard position < end else { return false }
-                    let inner = line[position]
-                    if inner == byte {
-                        position += 1
-                        // A closing quote must be followed by a space or the end.
-                        if position < end, !isSpace(line[position]), line[position] != 0 { return false }
-                        break scan
-                    }
-                    if inner == UInt8(ascii: "\\"), position + 1 < end {
-                        let escaped = line[position + 1]
-                        if byte == UInt8(ascii: "'") {
-                            if escaped == UInt8(ascii: "'") {
-                                word.append(escaped)
-                                position += 2
-                                continue
-                            }
-                        } else if escaped == UInt8(ascii: "x"), position + 3 < end,
-                            let high = hexValue(line[position + 2]), let low = hexValue(line[position + 3])
-                        {
-                            word.append(high << 4 | low)
-                            position += 4
-                            continue
-                        } else {
-                            switch escaped {
-                            case UInt8(ascii: "n"): word.append(10)
-                            case UInt8(ascii: "r"): word.append(13)
-                            case UInt8(ascii: "t"): word.append(9)
-                            case UInt8(ascii: "b"): word.append(8)
-                            case UInt8(ascii: "a"): word.append(7)
-                            default: word.append(escaped)
-                            }
-                            position += 2
-                            continue
-                        }
-                    }
-                    word.append(inner)
-                    position += 1
-                }
-            }
-            batch.append(decodedWord: word)
-        }
     }
 }

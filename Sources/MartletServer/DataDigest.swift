@@ -37,9 +37,7 @@ struct DataDigest {
         if entry.hasExpiry { add(StaticString("!!expire!!").bytes) }
     }
 
-    var hexadecimal: String {
-        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    }
+    var hexadecimal: String { MartletBase.hexadecimal(bytes) }
 
     /// The digest of all databases. - Complexity: O(bytes of all keys and values)
     init(of keyspace: inout Keyspace) {

@@ -83,6 +83,8 @@ private func parse(_ bytes: [UInt8], pieces: [Int] = [], limits: RequestLimits =
         Wire(bytes: "set \"a b\" 'c d'\r\n", commands: [["set", "a b", "c d"]]),
         Wire(bytes: "set \"\\x41\\n\\\"\" 'it\\'s'\r\n", commands: [["set", "A\n\"", "it's"]]),
         Wire(bytes: "set a\"b c\"\r\n", commands: [["set", "ab c"]]),
+        Wire(bytes: "\u{B}set a\u{B}b c\u{C}\r\n", commands: [["set", "a\u{B}b", "c\u{C}"]]),
+        Wire(bytes: "set a\0b c\r\nPING\r\n", commands: [["set", "a"], ["PING"]]),
         Wire(bytes: "set \"a\"b\r\n", commands: [], error: .unbalancedQuotes),
         Wire(bytes: "set \"a\r\n", commands: [], error: .unbalancedQuotes),
         Wire(bytes: "*1\r\n$4\r\nPING\r\nPING\r\n*1\r\n$4\r\nQUIT\r\n", commands: [["PING"], ["PING"], ["QUIT"]]),
@@ -205,6 +207,8 @@ private func parse(_ bytes: [UInt8], pieces: [Int] = [], limits: RequestLimits =
     func integers(_ number: Int64) {
         #expect(bytes { $0.integer(number) } == ":\(number)\r\n")
         #expect(bytes { $0.bulk(decimal: number) } == "$\(String(number).utf8.count)\r\n\(number)\r\n")
+        let unsigned = UInt64(bitPattern: number)
+        #expect(bytes { $0.bulk(decimal: unsigned) } == "$\(String(unsigned).utf8.count)\r\n\(unsigned)\r\n")
     }
 
     @Test("The protocol version decides about the form")

@@ -97,9 +97,9 @@ private func matchClass(
             var signed = Int8(bitPattern: byte)
             if low > high { swap(&low, &high) }
             if ignoringCase {
-                low = Int8(bitPattern: lowercased(UInt8(bitPattern: low)))
-                high = Int8(bitPattern: lowercased(UInt8(bitPattern: high)))
-                signed = Int8(bitPattern: lowercased(byte))
+                low = Int8(bitPattern: UInt8(bitPattern: low).lowercasedASCII)
+                high = Int8(bitPattern: UInt8(bitPattern: high).lowercasedASCII)
+                signed = Int8(bitPattern: byte.lowercasedASCII)
             }
             isMember = isMember || (signed >= low && signed <= high)
             index += 3
@@ -112,9 +112,5 @@ private func matchClass(
 }
 
 private func areEqual(_ left: UInt8, _ right: UInt8, _ ignoringCase: Bool) -> Bool {
-    left == right || (ignoringCase && lowercased(left) == lowercased(right))
-}
-
-private func lowercased(_ byte: UInt8) -> UInt8 {
-    byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z") ? byte | 0x20 : byte
+    left == right || (ignoringCase && left.lowercasedASCII == right.lowercasedASCII)
 }

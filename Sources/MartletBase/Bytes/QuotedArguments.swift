@@ -9,34 +9,40 @@
 package func splitArguments(_ line: some RandomAccessCollection<UInt8>) -> [[UInt8]]? {
     let bytes = Array(line)
     var words: [[UInt8]] = []
+    let isBalanced = bytes.withUnsafeBytes { line in
+        splitArguments(line, plain: { words.append(Array(line[$0])) }, decoded: { words.append($0) })
+    }
+    return isBalanced ? words : nil
+}
+
+/// The same without a copy of words that have no quotes: of those it tells where they stand.
+///
+/// - Returns: false if quotes are unbalanced.
+package func splitArguments(
+    _ line: UnsafeRawBufferPointer, plain: (Range<Int>) -> Void, decoded: ([UInt8]) -> Void
+) -> Bool {
+    // To C, and so to Redis, the line ends at a zero.
+    let bytes = UnsafeRawBufferPointer(rebasing: line.prefix { $0 != 0 })
     var index = 0
     while true {
         while index < bytes.count, isBlank(bytes[index]) { index += 1 }
-        guard index < bytes.count else { return words }
-        var word: [UInt8] = []
-        scanning: while index < bytes.count {
-            switch bytes[index] {
-            case UInt8(ascii: " "), UInt8(ascii: "\n"), UInt8(ascii: "\r"), UInt8(ascii: "\t"):
-                break scanning
-            case UInt8(ascii: "\""):
-                guard let end = unquoteDouble(bytes, from: index + 1, into: &word) else { return nil }
-                index = end
-                break scanning
-            case UInt8(ascii: "'"):
-                guard let end = unquoteSingle(bytes, from: index + 1, into: &word) else { return nil }
-                index = end
-                break scanning
-            case let byte:
-                word.append(byte)
-                index += 1
-            }
+        guard index < bytes.count else { return true }
+        let start = index
+        while index < bytes.count, !endsWord(bytes[index]), !isQuote(bytes[index]) { index += 1 }
+        guard index < bytes.count, isQuote(bytes[index]) else {
+            plain(start..<index)
+            continue
         }
-        words.append(word)
+        var word = Array(bytes[start..<index])
+        let unquote = bytes[index] == UInt8(ascii: "'") ? unquoteSingle : unquoteDouble
+        guard let end = unquote(bytes, index + 1, &word) else { return false }
+        decoded(word)
+        index = end
     }
 }
 
 /// Appends the text up to the closing quote; the index behind that quote.
-private func unquoteDouble(_ bytes: [UInt8], from start: Int, into word: inout [UInt8]) -> Int? {
+private func unquoteDouble(_ bytes: UnsafeRawBufferPointer, _ start: Int, _ word: inout [UInt8]) -> Int? {
     var index = start
     while index < bytes.count {
         let byte = bytes[index]
@@ -70,7 +76,7 @@ private func unquoteDouble(_ bytes: [UInt8], from start: Int, into word: inout [
 }
 
 /// Appends the text up to the closing quote; the index behind that quote.
-private func unquoteSingle(_ bytes: [UInt8], from start: Int, into word: inout [UInt8]) -> Int? {
+private func unquoteSingle(_ bytes: UnsafeRawBufferPointer, _ start: Int, _ word: inout [UInt8]) -> Int? {
     var index = start
     while index < bytes.count {
         if bytes[index] == UInt8(ascii: "\\"), index + 1 < bytes.count, bytes[index + 1] == UInt8(ascii: "'") {
@@ -89,7 +95,6 @@ private func unquoteSingle(_ bytes: [UInt8], from start: Int, into word: inout [
 /// `bytes` in double quotes, so that ``splitArguments(_:)`` gives them back.
 package func quotedArgument(_ bytes: some Sequence<UInt8>) -> [UInt8] {
     var result: [UInt8] = [UInt8(ascii: "\"")]
-    let hexDigits = Array("0123456789abcdef".utf8)
     for byte in bytes {
         switch byte {
         case UInt8(ascii: "\\"), UInt8(ascii: "\""): result += [UInt8(ascii: "\\"), byte]
@@ -99,7 +104,7 @@ package func quotedArgument(_ bytes: some Sequence<UInt8>) -> [UInt8] {
         case 0x07: result += Array("\\a".utf8)
         case 0x08: result += Array("\\b".utf8)
         case 0x20...0x7E: result.append(byte)
-        default: result += Array("\\x".utf8) + [hexDigits[Int(byte >> 4)], hexDigits[Int(byte & 15)]]
+        default: result += Array("\\x\(hexadecimal([byte]))".utf8)
         }
     }
     result.append(UInt8(ascii: "\""))
@@ -109,13 +114,11 @@ package func quotedArgument(_ bytes: some Sequence<UInt8>) -> [UInt8] {
 /// C's `isspace`.
 private func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (byte >= 0x09 && byte <= 0x0D) }
 
-private func isWordEnd(_ bytes: [UInt8], at index: Int) -> Bool { index >= bytes.count || isBlank(bytes[index]) }
+private func isQuote(_ byte: UInt8) -> Bool { byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") }
 
-private func hexValue(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
-    default: nil
-    }
+/// Whether a byte ends a word that is not quoted: fewer do than may stand between words.
+private func endsWord(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D }
+
+private func isWordEnd(_ bytes: UnsafeRawBufferPointer, at index: Int) -> Bool {
+    index >= bytes.count || isBlank(bytes[index])
 }

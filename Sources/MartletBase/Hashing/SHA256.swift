@@ -16,10 +16,7 @@ package enum SHA256 {
         return state.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (24 - 8 * UInt32($0))) } }
     }
 
-    package static func hexadecimalDigest(of message: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef")
-        return String(digest(of: message).flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
-    }
+    package static func hexadecimalDigest(of message: [UInt8]) -> String { hexadecimal(digest(of: message)) }
 
     private static func compress(_ block: ArraySlice<UInt8>, into state: inout [UInt32]) {
         var words = [UInt32](repeating: 0, count: 64)

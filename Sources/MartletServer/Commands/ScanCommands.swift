@@ -58,12 +58,12 @@ extension Command {
             var found: [Entry] = []
             let next = collect(from: cursor, options, keyspace, into: &found)
             reply.array(2)
-            withDecimal(next) { reply.bulk($0) }
+            reply.bulk(decimal: next)
             let header = reply.deferredAggregate()
             var count = 0
             for entry in found {
                 if let pattern = options.pattern, !pattern.matches(entry.key) { continue }
-                if let type = options.type, !type.equalsIgnoringCase(entry.type) { continue }
+                if let type = options.type, !type.equalsIgnoringCase(entry.type.name.bytes) { continue }
                 if keyspace.expireIfOver(entry) { continue }
                 reply.bulk(entry.key)
                 count += 1
@@ -160,23 +160,4 @@ func scanCursor(_ argument: UnsafeRawBufferPointer) throws(ReplyError) -> UInt64
         cursor = sum
     }
     return isNegative ? 0 &- cursor : cursor
-}
-
-extension UnsafeRawBufferPointer {
-    /// Whether this is the name of a type, in any case.
-    fileprivate func equalsIgnoringCase(_ type: ValueType) -> Bool {
-        let name = type.name.bytes
-        guard count == name.count else { return false }
-        return zip(self, name).allSatisfy { own, other in
-            (own >= UInt8(ascii: "A") && own <= UInt8(ascii: "Z") ? own | 0x20 : own) == other
-        }
-    }
-}
-
-/// Runs with the decimal form of a number.
-private func withDecimal(_ number: UInt64, _ body: (UnsafeRawBufferPointer) -> Void) {
-    withUnsafeTemporaryAllocation(byteCount: int64DecimalBytesMax, alignment: 8) { text in
-        let count = writeDecimal(number, to: text.baseAddress.unsafelyUnwrapped)
-        body(UnsafeRawBufferPointer(start: text.baseAddress, count: count))
-    }
 }

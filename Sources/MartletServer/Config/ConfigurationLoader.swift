@@ -134,7 +134,7 @@ package struct ConfigurationLoader {
         var number = 0
         for untrimmed in bytes.split(separator: 0x0A, omittingEmptySubsequences: false) {
             number += 1
-            let line = trimmed(untrimmed)
+            let line = untrimmed.trimmed
             guard let first = line.first, first != UInt8(ascii: "#") else { continue }
             func fail(_ problem: String) -> ConfigurationError {
                 ConfigurationError(
@@ -170,7 +170,7 @@ package struct ConfigurationLoader {
             }
             return
         }
-        let lowered = String(decoding: name.map(asciiLowercased), as: UTF8.self)
+        let lowered = name.lowercasedASCII
         switch (lowered, words.count) {
         case (_, 1) where Directive.deprecated.contains(lowered):
             break
@@ -221,8 +221,8 @@ package struct ConfigurationLoader {
     }
 
     private mutating func rename(_ name: [UInt8], _ newName: [UInt8]) throws(LineError) {
-        let old = String(decoding: name.map(asciiLowercased), as: UTF8.self)
-        let new = String(decoding: newName.map(asciiLowercased), as: UTF8.self)
+        let old = name.lowercasedASCII
+        let new = newName.lowercasedASCII
         guard commandNames[old] ?? hasCommand(old) else { throw .here("No such command in rename-command") }
         commandNames[old] = false
         if !new.isEmpty {
@@ -230,14 +230,6 @@ package struct ConfigurationLoader {
             commandNames[new] = true
         }
         configuration.renamedCommands.append(RenamedCommand(name: old, newName: new))
-    }
-
-    private func trimmed(_ line: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
-        func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0D }
-        var line = line
-        while let first = line.first, isBlank(first) { line.removeFirst() }
-        while let last = line.last, isBlank(last) { line.removeLast() }
-        return line
     }
 }
 

@@ -35,7 +35,7 @@ package struct ConfigurationRewrite {
     private mutating func read(_ old: [UInt8]) {
         guard !old.isEmpty else { return }
         for untrimmed in old.split(separator: 0x0A, omittingEmptySubsequences: false) {
-            let line = Self.trimmed(untrimmed)
+            let line = Array(untrimmed.trimmed)
             guard let first = line.first, first != UInt8(ascii: "#") else {
                 hasSignature = hasSignature || line == Self.signature
                 lines.append(line)
@@ -43,7 +43,7 @@ package struct ConfigurationRewrite {
             }
             let name = splitArguments(line)?.first ?? []
             let found = Directive.named(name)
-            guard found != nil || Self.otherNames.contains(where: { name.isEqualIgnoringCase($0) }) else {
+            guard found != nil || Self.otherNames.contains(where: { name.equalsIgnoringCase($0.utf8) }) else {
                 lines.append(Array("# ??? ".utf8) + line)
                 continue
             }
@@ -88,10 +88,5 @@ package struct ConfigurationRewrite {
             result += line + [0x0A]
         }
         return result
-    }
-
-    private static func trimmed(_ line: ArraySlice<UInt8>) -> [UInt8] {
-        func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0D }
-        return Array(Array(line.drop(while: isBlank).reversed().drop(while: isBlank)).reversed())
     }
 }

@@ -156,7 +156,7 @@ private let hostnameBytesMax = 256
 func hostnameProblem(_ name: String) -> String? {
     if name.utf8.count >= hostnameBytesMax { return "Hostnames must be less than \(hostnameBytesMax) characters" }
     let isPlain = name.utf8.allSatisfy { byte in
-        switch asciiLowercased(byte) {
+        switch byte.lowercasedASCII {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"),
             UInt8(ascii: "."):
             true

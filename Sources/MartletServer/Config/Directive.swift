@@ -110,13 +110,13 @@ extension Directive {
         guard let word = words.first, words.count == 1 else { throw .wrongArgumentCount }
         switch rules {
         case .bool:
-            if word.isEqualIgnoringCase("yes") { return .bool(true) }
-            if word.isEqualIgnoringCase("no") { return .bool(false) }
+            if word.equalsIgnoringCase("yes".utf8) { return .bool(true) }
+            if word.equalsIgnoringCase("no".utf8) { return .bool(false) }
             throw DirectiveError(text: "argument must be 'yes' or 'no'")
         case .integer(let rules):
             return .integer(try rules.parse(word))
         case .choice(let known):
-            guard let index = known.firstIndex(where: { word.isEqualIgnoringCase($0) }) else {
+            guard let index = known.firstIndex(where: { word.equalsIgnoringCase($0.utf8) }) else {
                 throw Self.notOneOf(known)
             }
             return .integer(Int64(index))
@@ -136,7 +136,7 @@ extension Directive {
     ) throws(DirectiveError) -> Int64 {
         var bits: Int64 = 0
         for word in words {
-            guard let match = known.first(where: { word.isEqualIgnoringCase($0.word) }) else {
+            guard let match = known.first(where: { word.equalsIgnoringCase($0.word.utf8) }) else {
                 throw notOneOf(known.map(\.word))
             }
             bits |= match.bits
@@ -293,7 +293,9 @@ func parseMemory(_ word: [UInt8]) -> UInt64? {
         ("", 1), ("b", 1), ("k", 1000), ("kb", 1 << 10), ("m", 1_000_000), ("mb", 1 << 20), ("g", 1_000_000_000),
         ("gb", 1 << 30),
     ]
-    guard digits.count < 128, let factor = units.first(where: { unit.isEqualIgnoringCase($0.0) })?.1 else { return nil }
+    guard digits.count < 128, let factor = units.first(where: { unit.equalsIgnoringCase($0.0.utf8) })?.1 else {
+        return nil
+    }
     var value: UInt64 = 0
     for digit in digits {
         let (product, overflows) = value.multipliedReportingOverflow(by: 10)
@@ -336,15 +338,4 @@ func parseLenientInteger(_ word: [UInt8], radix: Int64 = 10) -> (value: Int64, i
         if !isOutOfRange { value = sum }
     }
     return isOutOfRange ? (isNegative ? .min : .max, true) : (value, false)
-}
-
-extension Array<UInt8> {
-    /// For ASCII words.
-    func isEqualIgnoringCase(_ word: String) -> Bool {
-        count == word.utf8.count && zip(self, word.utf8).allSatisfy { asciiLowercased($0) == asciiLowercased($1) }
-    }
-}
-
-func asciiLowercased(_ byte: UInt8) -> UInt8 {
-    byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z") ? byte | 0x20 : byte
 }

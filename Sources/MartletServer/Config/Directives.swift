@@ -22,7 +22,7 @@ extension Directive {
 
     /// The directive called `name` in any case, and the name under which it was found, in lower case.
     package static func named(_ name: [UInt8]) -> (directive: Directive, name: String)? {
-        let lowered = String(decoding: name.map(asciiLowercased), as: UTF8.self)
+        let lowered = name.lowercasedASCII
         return byName[lowered].map { ($0, lowered) }
     }
 

@@ -70,9 +70,9 @@ extension SpecialDirective {
     private static func limitPath(
         of word: [UInt8]
     ) throws(DirectiveError) -> WritableKeyPath<OutputBufferLimits, OutputBufferLimit> {
-        if word.isEqualIgnoringCase("normal") { return \.normal }
-        if word.isEqualIgnoringCase("slave") || word.isEqualIgnoringCase("replica") { return \.replica }
-        if word.isEqualIgnoringCase("pubsub") { return \.pubSub }
+        if word.equalsIgnoringCase("normal".utf8) { return \.normal }
+        if word.equalsIgnoringCase("slave".utf8) || word.equalsIgnoringCase("replica".utf8) { return \.replica }
+        if word.equalsIgnoringCase("pubsub".utf8) { return \.pubSub }
         throw DirectiveError(text: "Invalid client class specified in buffer limit configuration.")
     }
 
@@ -138,7 +138,7 @@ extension SpecialDirective {
     static let replicaOf = SpecialDirective(
         assign: { words, configuration throws(DirectiveError) in
             guard words.count == 2 else { throw .wrongArgumentCount }
-            if words[0].isEqualIgnoringCase("no"), words[1].isEqualIgnoringCase("one") {
+            if words[0].equalsIgnoringCase("no".utf8), words[1].equalsIgnoringCase("one".utf8) {
                 configuration.replicaOf = nil
                 return
             }

@@ -13,6 +13,7 @@ import Testing
             ("a \"b c\" d", ["a", "b c", "d"]), ("a 'b c'", ["a", "b c"]), ("a\"b\"", ["ab"]), ("a'b' c", ["ab", "c"]),
             ("\"\\n\\r\\t\\q\\\"\\\\\"", ["\n\r\tq\"\\"]), ("'\\n\\''", ["\\n'"]), ("\"\\x41\\x4\"", ["Ax4"]),
             ("a\\ b", ["a\\", "b"]), ("\"it's\"", ["it's"]), ("a\u{B}b", ["a\u{B}b"]),
+            ("a b\0c d", ["a", "b"]), ("\u{B}a \u{C}\"b\"\0", ["a", "b"]),
         ] as [(String, [String])])
     func split(line: String, expected: [String]) {
         #expect(words(line) == expected)
@@ -21,7 +22,7 @@ import Testing
     @Test(
         "Unbalanced quotes, and text after a closing quote, are refused",
         arguments: [
-            "\"", "'", "a \"b", "a 'b", "\"a\"b", "'a'b", "\"a\\", "\"a\\\"", "'a\\'", "\"a\"\"b\"",
+            "\"", "'", "a \"b", "a 'b", "\"a\"b", "'a'b", "\"a\\", "\"a\\\"", "'a\\'", "\"a\"\"b\"", "\"a\0\"",
         ])
     func unbalanced(line: String) {
         #expect(words(line) == nil)
