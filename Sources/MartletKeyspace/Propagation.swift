@@ -26,21 +26,8 @@ package struct PropagationQueue {
 
     package mutating func append(database: Int, arguments: [UnsafeRawBufferPointer]) {
         guard isOn else { return }
-        appendLine(UInt8(ascii: "*"), arguments.count)
-        for argument in arguments {
-            appendLine(UInt8(ascii: "$"), argument.count)
-            bytes.append(contentsOf: argument)
-            bytes.append(13)
-            bytes.append(10)
-        }
+        RequestEncoder.append(arguments, to: &bytes)
         commands.append((database, bytes.count))
-    }
-
-    private mutating func appendLine(_ prefix: UInt8, _ number: Int) {
-        bytes.append(prefix)
-        bytes.append(contentsOf: String(number).utf8)
-        bytes.append(13)
-        bytes.append(10)
     }
 
     package mutating func removeAll() {

@@ -1,23 +1,23 @@
-/// Encodes commands for links that we open ourselves: replication handshakes, MIGRATE, tools.
+/// Encodes commands for links that we open ourselves (replication handshakes, MIGRATE, tools) and for what a command
+/// propagates instead of itself.
 ///
 /// Cold code: it favours plain arrays. The replication log has its own writer that encodes in place.
 package enum RequestEncoder {
     /// Appends `arguments` as a RESP array of bulk strings.
-    package static func append(_ arguments: [[UInt8]], to output: inout [UInt8]) {
+    @inlinable
+    package static func append(_ arguments: some Collection<some Collection<UInt8>>, to output: inout [UInt8]) {
         appendHeader(UInt8(ascii: "*"), arguments.count, to: &output)
         for argument in arguments { append(bulk: argument, to: &output) }
     }
 
     /// Appends one command that is given as text.
     package static func append(_ arguments: String..., to output: inout [UInt8]) {
-        append(arguments.map { Array($0.utf8) }, to: &output)
+        append(arguments.map(\.utf8), to: &output)
     }
 
     /// The bytes of one command that is given as text.
     package static func encode(_ arguments: String...) -> [UInt8] {
-        var output: [UInt8] = []
-        append(arguments.map { Array($0.utf8) }, to: &output)
-        return output
+        encode(arguments.map { Array($0.utf8) })
     }
 
     /// The bytes of one command.
@@ -28,13 +28,15 @@ package enum RequestEncoder {
     }
 
     /// Appends one bulk string: `$<count>\r\n<bytes>\r\n`.
-    package static func append(bulk bytes: [UInt8], to output: inout [UInt8]) {
+    @inlinable
+    package static func append(bulk bytes: some Collection<UInt8>, to output: inout [UInt8]) {
         appendHeader(UInt8(ascii: "$"), bytes.count, to: &output)
         output.append(contentsOf: bytes)
         output.append(contentsOf: [13, 10])
     }
 
-    private static func appendHeader(_ type: UInt8, _ count: Int, to output: inout [UInt8]) {
+    @usableFromInline
+    static func appendHeader(_ type: UInt8, _ count: Int, to output: inout [UInt8]) {
         output.append(type)
         output.append(contentsOf: String(count).utf8)
         output.append(contentsOf: [13, 10])
