@@ -8,7 +8,8 @@ package enum DumpPayloadError: Error, Equatable, Sendable {
     case badFormat(RDBError.Cause)
 }
 
-/// What DUMP hands out and RESTORE takes: type, value, version (2 bytes), CRC-64 (8 bytes), all little endian.
+/// What DUMP hands out and RESTORE takes: type, value, version (2 bytes), CRC-64 (8 bytes), all little endian. FUNCTION
+/// DUMP puts libraries in place of type and value.
 ///
 /// Written by ``RDBEncoder/appendDump(_:)``, with the version that Redis 7.0 still accepts.
 /// Source: Redis 7.0 cluster.c, `createDumpPayload` and `verifyDumpPayload`.
@@ -20,21 +21,13 @@ package enum DumpPayload {
         _ payload: UnsafeRawBufferPointer, scratch: inout ByteBuffer,
         stringBytesMax: Int = RDBDecoder.stringBytesMax
     ) throws(DumpPayloadError) -> RDBValue {
-        guard payload.count >= footerCount else { throw .versionOrChecksum }
-        let bodyCount = payload.count - footerCount
-        let version = UInt16(littleEndian: payload.loadUnaligned(fromByteOffset: bodyCount, as: UInt16.self))
-        guard RDBVersion.isReadable(Int(version)) else { throw .versionOrChecksum }
-        let checksum = UInt64(littleEndian: payload.loadUnaligned(fromByteOffset: bodyCount + 2, as: UInt64.self))
-        guard crc64(UnsafeRawBufferPointer(rebasing: payload[..<(bodyCount + 2)])) == checksum else {
-            throw .versionOrChecksum
-        }
-        var reader = RDBReader(
-            UnsafeRawBufferPointer(rebasing: payload[..<bodyCount]), stringBytesMax: stringBytesMax)
+        guard let body = body(of: payload) else { throw .versionOrChecksum }
+        var reader = RDBReader(body, stringBytesMax: stringBytesMax)
         do throws(RDBReadFailure) {
             let code = try reader.byte()
             guard let type = RDBValueType(rawValue: code) else { throw .invalid(.unknownOpcode(code)) }
             let value = try reader.value(of: type, scratch: &scratch)
-            guard reader.offset == bodyCount else { throw .invalid(.invalidLength) }
+            guard reader.offset == body.count else { throw .invalid(.invalidLength) }
             return value
         } catch {
             switch error {
@@ -42,5 +35,26 @@ package enum DumpPayload {
             case .invalid(let cause): throw .badFormat(cause)
             }
         }
+    }
+    /// What stands before the footer; nil if the footer is wrong or of a version that cannot be read.
+    package static func body(of payload: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+        guard payload.count >= footerCount else { return nil }
+        let bodyCount = payload.count - footerCount
+        let version = UInt16(littleEndian: payload.loadUnaligned(fromByteOffset: bodyCount, as: UInt16.self))
+        let checksum = UInt64(littleEndian: payload.loadUnaligned(fromByteOffset: bodyCount + 2, as: UInt64.self))
+        guard RDBVersion.isReadable(Int(version)),
+            crc64(UnsafeRawBufferPointer(rebasing: payload[..<(bodyCount + 2)])) == checksum
+        else { return nil }
+        return UnsafeRawBufferPointer(rebasing: payload[..<bodyCount])
+    }
+
+    /// Puts the footer behind a body that begins at `start`.
+    package static func appendFooter(
+        to output: inout ByteBuffer, bodyFrom start: Int = 0, version: Int = RDBVersion.redis70
+    ) {
+        output.append(byte: UInt8(truncatingIfNeeded: version))
+        output.append(byte: UInt8(truncatingIfNeeded: version >> 8))
+        var checksum = crc64(UnsafeRawBufferPointer(rebasing: output.bytes[start...])).littleEndian
+        withUnsafeBytes(of: &checksum) { output.append($0) }
     }
 }

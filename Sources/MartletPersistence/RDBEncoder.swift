@@ -183,11 +183,7 @@ package struct RDBEncoder: ~Copyable {
         let start = output.count
         output.append(byte: Self.type(of: value).rawValue)
         append(value)
-        output.append(byte: UInt8(truncatingIfNeeded: version))
-        output.append(byte: UInt8(truncatingIfNeeded: version >> 8))
-        let payload = UnsafeRawBufferPointer(rebasing: output.bytes[start...])
-        var bytes = crc64(payload).littleEndian
-        withUnsafeBytes(of: &bytes) { output.append($0) }
+        DumpPayload.appendFooter(to: &output, bodyFrom: start, version: version)
     }
 
     // MARK: - Strings and lengths

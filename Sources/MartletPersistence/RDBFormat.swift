@@ -27,11 +27,11 @@ package enum RDBVersion {
     }
 }
 
-enum RDBOpcode {
+package enum RDBOpcode {
     static let slotImport: UInt8 = 243
     static let slotInfo: UInt8 = 244
-    static let function: UInt8 = 245
-    static let functionPreRelease: UInt8 = 246
+    package static let function: UInt8 = 245
+    package static let functionPreRelease: UInt8 = 246
     static let moduleAux: UInt8 = 247
     static let idle: UInt8 = 248
     static let frequency: UInt8 = 249

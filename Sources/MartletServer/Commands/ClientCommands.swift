@@ -118,7 +118,7 @@ extension Command {
         arguments: "timeout:integer [mode=<WRITE|ALL>]",
         complexity: "O(1)", summary: "Holds commands back for some milliseconds.",
         run: .node { request, node, client throws(ReplyError) in
-            guard request.count <= 4 else { throw .subcommandSyntax(request, of: "CLIENT") }
+            guard request.count <= 4 else { throw request.unknownSubcommand }
             var holdsAll = true
             if request.count == 4 {
                 guard request.matches(3, "WRITE") || request.matches(3, "ALL") else {
@@ -184,7 +184,7 @@ extension Command {
         complexity: "O(log N) with N the connections",
         summary: "Ends another connection's wait.",
         run: .node { request, node, client throws(ReplyError) in
-            guard request.count <= 4 else { throw .subcommandSyntax(request, of: "CLIENT") }
+            guard request.count <= 4 else { throw request.unknownSubcommand }
             var isError = false
             if request.count == 4 {
                 guard request.matches(3, "TIMEOUT") || request.matches(3, "ERROR") else {
@@ -258,22 +258,8 @@ extension Command {
             "HELP", since: since, arity: .exactly(2), flags: flags, categories: categories, complexity: "O(1)",
             summary: "Lists the subcommands.",
             run: .node { request, _, client throws(ReplyError) in
-                client.pointee.reply.array(lines.count + 3)
-                let name = String(bytes: request[0]).uppercased()
-                client.pointee.reply.simple("\(name) <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
-                for line in lines { client.pointee.reply.simple(line) }
-                client.pointee.reply.simple("HELP")
-                client.pointee.reply.simple("    Prints this help.")
+                client.pointee.reply.help(request, lines)
             })
-    }
-}
-
-extension ReplyError {
-    /// (addReplySubcommandSyntaxError)
-    static func subcommandSyntax(_ request: Request, of container: String) -> ReplyError {
-        let name = String(bytes: UnsafeRawBufferPointer(rebasing: request[1].prefix(128)))
-        return .message(
-            "ERR unknown subcommand or wrong number of arguments for '\(name)'. Try \(container) HELP.")
     }
 }
 

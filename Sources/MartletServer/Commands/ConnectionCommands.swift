@@ -69,10 +69,9 @@ extension Command {
         arguments: "index:integer",
         complexity: "O(1)", summary: "Chooses the database of the connection.",
         run: .node { request, node, client throws(ReplyError) in
-            let index = try request.integer(at: 1, in: Int64(Int32.min)...Int64(Int32.max))
-            if node.isClustered, index != 0 { throw .text("ERR SELECT is not allowed in cluster mode") }
-            guard index >= 0, index < node.keyspace.databaseCount else { throw .text("ERR DB index is out of range") }
-            client.pointee.database = Int(index)
+            let number = try request.shortInteger(at: 1)
+            if node.isClustered, number != 0 { throw .text("ERR SELECT is not allowed in cluster mode") }
+            client.pointee.database = try request.database(at: 1, in: node.keyspace)
             client.pointee.reply.ok()
         })
 
@@ -224,17 +223,5 @@ enum ClientName {
             throw .text("ERR Client names cannot contain spaces, newlines or special characters.")
         }
         return Array(bytes)
-    }
-}
-
-extension Request {
-    /// An integer argument within a range; the texts are those of Redis' getRangeLongFromObjectOrReply.
-    func integer(at index: Int, in range: ClosedRange<Int64>) throws(ReplyError) -> Int64 {
-        guard let number = parseInt64(self[index]) else { throw .notAnInteger }
-        guard range.contains(number) else {
-            throw .message(
-                "ERR value is out of range, value must between \(range.lowerBound) and \(range.upperBound)")
-        }
-        return number
     }
 }

@@ -38,14 +38,19 @@ extension Command {
     private static let functionDump = Command(
         "DUMP", since: "7.0.0", arity: .exactly(2), flags: [.noScript], complexity: "O(N) with N the functions",
         summary: "Returns all libraries in a form for FUNCTION RESTORE.",
-        run: .node { _, _, client throws(ReplyError) in client.pointee.reply.bulk(FunctionPayload.empty) })
+        run: .node { _, _, client throws(ReplyError) in
+            // No libraries: nothing but the footer.
+            var payload = ByteBuffer()
+            DumpPayload.appendFooter(to: &payload)
+            client.pointee.reply.bulk(payload.bytes)
+        })
 
     private static let functionFlush = Command(
         "FLUSH", since: "7.0.0", arity: .atLeast(2), flags: [.write, .noScript],
         tips: ["request_policy:all_shards", "response_policy:all_succeeded"], arguments: "[async=<ASYNC|SYNC>]",
         complexity: "O(N) with N the functions", summary: "Deletes all libraries.",
         run: .node { request, _, client throws(ReplyError) in
-            guard request.count <= 3 else { throw .subcommandSyntax(request, of: "FUNCTION") }
+            guard request.count <= 3 else { throw request.unknownSubcommand }
             guard request.count == 2 || request.matches(2, "SYNC") || request.matches(2, "ASYNC") else {
                 throw .text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
             }
@@ -58,18 +63,18 @@ extension Command {
         arguments: "serialized-value [policy=<FLUSH|APPEND|REPLACE>]",
         complexity: "O(N) with N the functions of the payload", summary: "Loads the libraries of a payload.",
         run: .node { request, _, client throws(ReplyError) in
-            guard request.count <= 4 else { throw .subcommandSyntax(request, of: "FUNCTION") }
+            guard request.count <= 4 else { throw request.unknownSubcommand }
             guard
                 request.count == 3 || request.matches(3, "FLUSH") || request.matches(3, "APPEND")
                     || request.matches(3, "REPLACE")
             else {
                 throw .text("ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.")
             }
-            guard let body = FunctionPayload.body(of: request[2]) else {
+            guard let body = DumpPayload.body(of: request[2]) else {
                 throw .text("ERR DUMP payload version or checksum are wrong")
             }
             if let type = body.first {
-                throw FunctionPayload.opcodes.contains(type)
+                throw type == RDBOpcode.function || type == RDBOpcode.functionPreRelease
                     ? .text("ERR Engine 'LUA' not found") : .text("ERR given type is not a function")
             }
             client.pointee.reply.ok()
@@ -83,31 +88,4 @@ extension Command {
             "RESTORE <PAYLOAD> [FLUSH|APPEND|REPLACE]", "    Load the libraries of a payload without any.",
             "FLUSH [ASYNC|SYNC]", "    Delete all libraries.",
         ])
-}
-
-/// Libraries, RDB version (2 bytes), CRC-64 (8 bytes), little endian. Source: Redis 7.0 functions.c, functionDumpCommand.
-private enum FunctionPayload {
-    /// RDB_OPCODE_FUNCTION and RDB_OPCODE_FUNCTION2.
-    static let opcodes: [UInt8] = [246, 245]
-    private static let footerCount = 10
-
-    static var empty: [UInt8] {
-        let version = UInt16(RDBVersion.redis70)
-        var payload: [UInt8] = [UInt8(truncatingIfNeeded: version), UInt8(truncatingIfNeeded: version >> 8)]
-        let checksum = payload.withUnsafeBytes { crc64($0) }
-        withUnsafeBytes(of: checksum.littleEndian) { payload += $0 }
-        return payload
-    }
-
-    /// What stands before the footer; nil if the footer is wrong.
-    static func body(of payload: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-        guard payload.count >= footerCount else { return nil }
-        let bodyCount = payload.count - footerCount
-        let version = UInt16(littleEndian: payload.loadUnaligned(fromByteOffset: bodyCount, as: UInt16.self))
-        let checksum = UInt64(littleEndian: payload.loadUnaligned(fromByteOffset: bodyCount + 2, as: UInt64.self))
-        guard RDBVersion.isReadable(Int(version)),
-            crc64(UnsafeRawBufferPointer(rebasing: payload[..<(bodyCount + 2)])) == checksum
-        else { return nil }
-        return UnsafeRawBufferPointer(rebasing: payload[..<bodyCount])
-    }
 }

@@ -162,7 +162,7 @@ extension Node {
     private func appendRestore(_ key: [UInt8], _ entry: Entry, replaces: Bool, to commands: inout [UInt8]) {
         let timeToLive = entry.expiry.map { max(1, $0 - keyspace.now) } ?? 0
         var encoder = RDBEncoder()
-        encoder.appendDump(RDBValue(entry))
+        encoder.appendDump(entry.rdbValue)
         var arguments: [[UInt8]] = [
             Array((isClustered ? "RESTORE-ASKING" : "RESTORE").utf8), key, Array(String(timeToLive).utf8),
             Array(encoder.output.bytes),
@@ -223,15 +223,5 @@ extension Node {
         // A write that names no key is about all of them.
         if indexes.isEmpty { return hot.pointee.flags.contains(.write) }
         return indexes.contains { lockedKeys[keyspace.hash(request[$0])] != nil }
-    }
-}
-
-extension RDBValue {
-    /// The value of an entry, without a copy.
-    init(_ entry: Entry) {
-        switch entry.string {
-        case .integer(let number): self = .integer(number)
-        case .bytes(let bytes): self = .string(bytes)
-        }
     }
 }

@@ -111,7 +111,7 @@ extension Command {
         complexity: "O(1) since the categories and commands are a fixed set.",
         summary: "Lists the categories of commands, or the commands of a category.",
         run: .node { request, node, client throws(ReplyError) in
-            guard request.count <= 3 else { throw .subcommandSyntax(request, of: "ACL") }
+            guard request.count <= 3 else { throw request.unknownSubcommand }
             guard request.count == 3 else {
                 client.pointee.reply.array(CommandCategory.allCases.count)
                 for category in CommandCategory.allCases { client.pointee.reply.bulk(category.rawValue) }

@@ -17,15 +17,17 @@ extension Node {
 
     // MARK: Handshake
 
+    /// The replica that a client is, or begins to be.
+    private mutating func attachedReplica(_ client: ClientPointer) -> AttachedReplica {
+        if let known = replica(of: client) { return known }
+        let replica = AttachedReplica(client)
+        replication.replicas.append(replica)
+        return replica
+    }
+
     /// `REPLCONF <option> <value> …` from somebody who is or wants to be a replica.
     mutating func configureReplica(_ request: Request, _ client: ClientPointer) throws(ReplyError) {
-        let replica: AttachedReplica
-        if let known = self.replica(of: client) {
-            replica = known
-        } else {
-            replica = AttachedReplica(client)
-            replication.replicas.append(replica)
-        }
+        let replica = attachedReplica(client)
         let hadAcknowledged = replica.session.isStreaming
         switch try replica.session.configure(request, now: time.monotonicMilliseconds) {
         case .ok: client.pointee.reply.ok()
@@ -43,13 +45,7 @@ extension Node {
         if replication.primary != nil, !isPrimaryLinkUp {
             throw .text("NOMASTERLINK Can't SYNC while not connected with my master")
         }
-        let replica: AttachedReplica
-        if let known = self.replica(of: client) {
-            replica = known
-        } else {
-            replica = AttachedReplica(client)
-            replication.replicas.append(replica)
-        }
+        let replica = attachedReplica(client)
         Log.notice("Replica \(replica.address) asks for synchronization")
         let now = time.monotonicMilliseconds
         let outcome: PrimarySession.Synchronization

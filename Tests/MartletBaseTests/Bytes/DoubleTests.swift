@@ -5,23 +5,14 @@ import Testing
 /// The C library is the judge here: Redis prints and reads with printf, strtod and strtold.
 @Suite struct DoubleTests {
     private func formatted(_ value: Double) -> String {
-        withUnsafeTemporaryAllocation(byteCount: doubleBytesMax, alignment: 1) { buffer in
-            let count = formatDouble17(value, to: buffer.baseAddress!)
-            return String(decoding: buffer[..<count], as: UTF8.self)
-        }
+        written(room: doubleBytesMax) { formatDouble17(value, to: $0) }
     }
 
-    private func score(_ value: Double) -> String {
-        withUnsafeTemporaryAllocation(byteCount: doubleBytesMax, alignment: 1) { buffer in
-            let count = formatScore(value, to: buffer.baseAddress!)
-            return String(decoding: buffer[..<count], as: UTF8.self)
-        }
-    }
+    private func score(_ value: Double) -> String { written(room: doubleBytesMax) { formatScore(value, to: $0) } }
 
     private func human(_ value: LongDouble) -> String {
-        withUnsafeTemporaryAllocation(byteCount: longDoubleBytesMax, alignment: 1) { buffer in
-            let count = formatHuman(value, to: buffer)
-            return String(decoding: buffer[..<count], as: UTF8.self)
+        written(room: longDoubleBytesMax) {
+            formatHuman(value, to: UnsafeMutableRawBufferPointer(start: $0, count: longDoubleBytesMax))
         }
     }
 

@@ -1,19 +1,21 @@
 import MartletBase
 import Testing
 
+/// What a formatting function writes, as text.
+func written(room: Int, _ write: (UnsafeMutableRawPointer) -> Int) -> String {
+    withUnsafeTemporaryAllocation(byteCount: room, alignment: 1) { buffer in
+        let count = write(buffer.baseAddress!)
+        return String(decoding: buffer[..<count], as: UTF8.self)
+    }
+}
+
 @Suite struct FormatNumberTests {
     private func decimal(_ value: Int64) -> String {
-        withUnsafeTemporaryAllocation(byteCount: int64DecimalBytesMax, alignment: 1) { buffer in
-            let count = writeDecimal(value, to: buffer.baseAddress!)
-            return String(decoding: buffer[..<count], as: UTF8.self)
-        }
+        written(room: int64DecimalBytesMax) { writeDecimal(value, to: $0) }
     }
 
     private func decimal(_ value: UInt64) -> String {
-        withUnsafeTemporaryAllocation(byteCount: int64DecimalBytesMax, alignment: 1) { buffer in
-            let count = writeDecimal(value, to: buffer.baseAddress!)
-            return String(decoding: buffer[..<count], as: UTF8.self)
-        }
+        written(room: int64DecimalBytesMax) { writeDecimal(value, to: $0) }
     }
 
     @Test("Integers are written as the standard library writes them, at every power of ten and of two")
