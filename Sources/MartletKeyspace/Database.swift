@@ -19,38 +19,42 @@ package struct Key {
 ///
 /// It keeps tables and counts in step and knows nothing of time, clients or replication; ``Keyspace`` does.
 package struct Database: ~Copyable {
-    private(set) var tables: UnsafeMutablePointer<HashTable>
-    /// The entries with an expiry, again; same pointers.
-    private(set) var volatileTables: UnsafeMutablePointer<HashTable>
+    private var tableSet: TableSet
     package let tableCount: Int
     package private(set) var keyCount = 0
     package private(set) var volatileCount = 0
 
     init(tableCount: Int) {
         self.tableCount = tableCount
-        tables = .allocate(capacity: tableCount)
-        volatileTables = .allocate(capacity: tableCount)
-        for index in 0..<tableCount {
-            (tables + index).initialize(to: HashTable())
-            (volatileTables + index).initialize(to: HashTable())
-        }
+        tableSet = TableSet(count: tableCount)
     }
 
-    deinit {
-        for index in 0..<tableCount {
-            volatileTables[index].removeAll { _ in }
-            tables[index].removeAll { $0.destroy() }
-        }
-        tables.deinitialize(count: tableCount)
-        volatileTables.deinitialize(count: tableCount)
-        tables.deallocate()
-        volatileTables.deallocate()
-    }
+    @inline(__always) var tables: UnsafeMutablePointer<HashTable> { tableSet.tables }
+    @inline(__always) var volatileTables: UnsafeMutablePointer<HashTable> { tableSet.volatileTables }
 
     @inline(__always)
     func place(of key: Key) -> UnsafeMutablePointer<Entry>? { tables[key.table].place(of: key.bytes, hash: key.hash) }
 
     package func keyCount(inTable table: Int) -> Int { tables[table].count }
+
+    /// The table of a key, counted through all tables in order. - Precondition: `rank` is below ``keyCount``.
+    ///
+    /// - Complexity: O(√tables)
+    func table(ofRank rank: Int) -> Int {
+        precondition(rank < keyCount)
+        var rest = rank
+        var block = 0
+        while rest >= tableSet.blockCounts[block] {
+            rest -= tableSet.blockCounts[block]
+            block += 1
+        }
+        var table = block * TableSet.tablesPerBlock
+        while rest >= tables[table].count {
+            rest -= tables[table].count
+            table += 1
+        }
+        return table
+    }
 
     /// Bytes of bucket arrays.
     package var tableBytes: Int {
@@ -65,6 +69,7 @@ package struct Database: ~Copyable {
     mutating func insert(_ entry: Entry, _ key: Key, seed: HashSeed) {
         tables[key.table].insert(entry, hash: key.hash, seed: seed)
         keyCount &+= 1
+        tableSet.blockCounts[TableSet.block(of: key.table)] &+= 1
         if entry.hasExpiry {
             volatileTables[key.table].insert(entry, hash: key.hash, seed: seed)
             volatileCount &+= 1
@@ -92,26 +97,30 @@ package struct Database: ~Copyable {
 
     /// Takes a key out; the caller owns the entry. - Parameter key: may point into the entry itself.
     mutating func remove(_ key: Key, seed: HashSeed) -> Entry? {
-        if volatileCount > 0, volatileTables[key.table].remove(key.bytes, hash: key.hash, seed: seed) != nil {
+        guard let place = place(of: key) else { return nil }
+        return remove(at: place, key, seed: seed)
+    }
+
+    /// Takes the entry of a key out of its place; the caller owns it.
+    mutating func remove(at place: UnsafeMutablePointer<Entry>, _ key: Key, seed: HashSeed) -> Entry {
+        let entry = place.pointee
+        if entry.hasExpiry {
+            _ = volatileTables[key.table].remove(key.bytes, hash: key.hash, seed: seed)
             volatileCount &-= 1
         }
-        guard let entry = tables[key.table].remove(key.bytes, hash: key.hash, seed: seed) else { return nil }
+        tables[key.table].remove(at: place, hash: key.hash, seed: seed)
         keyCount &-= 1
+        tableSet.blockCounts[TableSet.block(of: key.table)] &-= 1
         return entry
     }
 
     /// Gives all tables away, leaving the database empty. - Complexity: O(tables)
     mutating func detach() -> DetachedTables {
-        let detached = DetachedTables(tables: tables, volatileTables: volatileTables, count: tableCount)
-        tables = .allocate(capacity: tableCount)
-        volatileTables = .allocate(capacity: tableCount)
-        for index in 0..<tableCount {
-            (tables + index).initialize(to: HashTable())
-            (volatileTables + index).initialize(to: HashTable())
-        }
+        var detached = TableSet(count: tableCount)
+        swap(&tableSet, &detached)
         keyCount = 0
         volatileCount = 0
-        return detached
+        return DetachedTables(detached)
     }
 
     /// Goes on with resizes that are under way. - Returns: whether one is left.
@@ -127,6 +136,10 @@ package struct Database: ~Copyable {
         for index in 0..<tableCount {
             tables[index].invariants(seed: seed)
             volatileTables[index].invariants(seed: seed)
+            if index % TableSet.tablesPerBlock == 0 {
+                let block = (index..<min(index + TableSet.tablesPerBlock, tableCount)).map { tables[$0].count }
+                precondition(block.reduce(0, +) == tableSet.blockCounts[TableSet.block(of: index)], "blocks add up")
+            }
             keys += tables[index].count
             volatileKeys += volatileTables[index].count
         }
@@ -135,17 +148,29 @@ package struct Database: ~Copyable {
     }
 }
 
-/// Tables that no database has any more, on their way to be freed by a background thread.
-package final class DetachedTables: @unchecked Sendable {
-    // Exactly one thread owns the tables at a time: the command thread until it hands them over, then the freeing one.
-    private let tables: UnsafeMutablePointer<HashTable>
-    private let volatileTables: UnsafeMutablePointer<HashTable>
+/// Tables with all entries in them.
+struct TableSet: ~Copyable {
+    let tables: UnsafeMutablePointer<HashTable>
+    /// The entries with an expiry, again; same pointers.
+    let volatileTables: UnsafeMutablePointer<HashTable>
+    /// Entries in each block of ``tablesPerBlock`` tables, so that a random key is found without a look at every table.
+    let blockCounts: UnsafeMutablePointer<Int>
     private let count: Int
 
-    init(tables: UnsafeMutablePointer<HashTable>, volatileTables: UnsafeMutablePointer<HashTable>, count: Int) {
-        self.tables = tables
-        self.volatileTables = volatileTables
+    static let tablesPerBlock = 128
+    @inline(__always) static func block(of table: Int) -> Int { table &>> 7 }
+
+    init(count: Int) {
         self.count = count
+        let blockCount = Self.block(of: count - 1) + 1
+        blockCounts = .allocate(capacity: blockCount)
+        blockCounts.initialize(repeating: 0, count: blockCount)
+        tables = .allocate(capacity: count)
+        volatileTables = .allocate(capacity: count)
+        for index in 0..<count {
+            (tables + index).initialize(to: HashTable())
+            (volatileTables + index).initialize(to: HashTable())
+        }
     }
 
     /// - Complexity: O(entries)
@@ -158,5 +183,14 @@ package final class DetachedTables: @unchecked Sendable {
         volatileTables.deinitialize(count: count)
         tables.deallocate()
         volatileTables.deallocate()
+        blockCounts.deallocate()
     }
+}
+
+/// Tables that no database has any more, on their way to be freed by a background thread.
+package final class DetachedTables: @unchecked Sendable {
+    // Exactly one thread owns the tables at a time: the command thread until it hands them over, then the freeing one.
+    private let tables: TableSet
+
+    init(_ tables: consuming TableSet) { self.tables = tables }
 }

@@ -460,12 +460,14 @@ package struct Keyspace: ~Copyable {
 
     /// - Returns: whether the key was there.
     package mutating func delete(_ key: Key, event: KeyEvent = .delete) -> Bool {
-        guard let entry = peek(key) else { return false }
+        guard let place = databases[selected].place(of: key) else { return false }
+        let entry = place.pointee
+        if entry.isExpired(at: now), isGone(entry, key) { return false }
         willModify(entry)
-        let removed = databases[selected].remove(key, seed: seed)
+        _ = databases[selected].remove(at: place, key, seed: seed)
         didModify(event, key)
         // Last, because the key may be a view into the entry.
-        removed?.destroy()
+        entry.destroy()
         return true
     }
 
@@ -629,14 +631,8 @@ package struct Keyspace: ~Copyable {
     package mutating func randomEntry() -> Entry? {
         let total = databases[selected].keyCount
         guard total > 0 else { return nil }
-        guard isClustered else { return databases[selected].tables[0].randomEntry(&random) }
-        var rank = random.below(total)
-        for table in 0..<databases[selected].tableCount {
-            let count = databases[selected].tables[table].count
-            if rank < count { return databases[selected].tables[table].randomEntry(&random) }
-            rank -= count
-        }
-        return nil
+        let table = isClustered ? databases[selected].table(ofRank: random.below(total)) : 0
+        return databases[selected].tables[table].randomEntry(&random)
     }
 
     package func invariants() {

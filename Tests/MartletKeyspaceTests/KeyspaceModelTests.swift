@@ -104,8 +104,8 @@ import Testing
         }
     }
 
-    @Test func everyKeyIsChosenAtRandom() {
-        let model = KeyspaceModel(seed: 17, keyCount: 200)
+    @Test(arguments: [false, true]) func everyKeyIsChosenAtRandom(isClustered: Bool) {
+        let model = KeyspaceModel(seed: 17, keyCount: 200, isClustered: isClustered)
         for _ in 0..<2000 { model.step(growth: 100) }
         let all = Set(model.scanAll(0).keys)
         var counts: [[UInt8]: Int] = [:]

@@ -157,6 +157,12 @@ package struct HashTable: ~Copyable {
     mutating func remove(_ key: UnsafeRawBufferPointer, hash: UInt64, seed: HashSeed) -> Entry? {
         guard let place = place(of: key, hash: hash) else { return nil }
         let entry = place.pointee
+        remove(at: place, hash: hash, seed: seed)
+        return entry
+    }
+
+    /// Takes an entry out of its place. - Parameter hash: of its key.
+    mutating func remove(at place: UnsafeMutablePointer<Entry>, hash: UInt64, seed: HashSeed) {
         vacate(place, in: bucket(of: hash).unsafelyUnwrapped)
         count &-= 1
         if count == 0 {
@@ -165,7 +171,6 @@ package struct HashTable: ~Copyable {
             step(seed)
             shrinkIfNeeded(seed)
         }
-        return entry
     }
 
     /// Frees a place and fills it with the last entry of the chain, so that only the last bucket of a chain has gaps.
@@ -249,22 +254,10 @@ package struct HashTable: ~Copyable {
         guard let oldBuckets, let buckets else { return }
         for _ in 0..<Self.bucketsMovedPerStep where moved < oldBucketCount {
             if moved + 4 < oldBucketCount { Self.prefetchEntries(oldBuckets + (moved + 4) * Self.bucketBytes) }
-            var bucket = oldBuckets + moved * Self.bucketBytes
-            var isFirst = true
-            while true {
-                let metadata = bucket.load(as: UInt64.self)
-                for offset in 1...7 where metadata &>> UInt64(offset * 8) & 0xFF != 0 {
-                    let entry = (bucket + offset * 8).load(as: Entry.self)
-                    let hash = sipHash13(entry.key, seed: seed)
-                    Self.add(
-                        entry, tag: Self.tag(hash), to: buckets + Self.index(hash, of: bucketCount) * Self.bucketBytes)
-                }
-                let next =
-                    metadata & Self.chained != 0 ? (bucket + 56).load(as: UnsafeMutableRawPointer.self) : nil
-                if !isFirst { Memory.freeLines(bucket, Self.bucketBytes) }
-                guard let next else { break }
-                isFirst = false
-                bucket = next
+            Self.consumeChain(oldBuckets + moved * Self.bucketBytes) { entry in
+                let hash = sipHash13(entry.key, seed: seed)
+                Self.add(
+                    entry, tag: Self.tag(hash), to: buckets + Self.index(hash, of: bucketCount) * Self.bucketBytes)
             }
             moved += 1
             releaseMovedPages(oldBuckets)
@@ -310,6 +303,22 @@ package struct HashTable: ~Copyable {
             }
             guard metadata & chained != 0 else { return }
             bucket = (bucket + 56).load(as: UnsafeMutableRawPointer.self)
+        }
+    }
+
+    /// Visits every entry and frees the children; the first bucket stays as it is.
+    @inline(__always)
+    private static func consumeChain(_ first: UnsafeMutableRawPointer, _ visit: (Entry) -> Void) {
+        var bucket = first
+        while true {
+            let metadata = bucket.load(as: UInt64.self)
+            for offset in 1...7 where metadata &>> UInt64(offset * 8) & 0xFF != 0 {
+                visit((bucket + offset * 8).load(as: Entry.self))
+            }
+            let next = metadata & chained != 0 ? (bucket + 56).load(as: UnsafeMutableRawPointer.self) : nil
+            if bucket != first { Memory.freeLines(bucket, bucketBytes) }
+            guard let next else { return }
+            bucket = next
         }
     }
 
@@ -405,22 +414,7 @@ package struct HashTable: ~Copyable {
         _ buckets: UnsafeMutableRawPointer?, from first: Int, to end: Int, _ free: (Entry) -> Void
     ) {
         guard let buckets else { return }
-        for index in first..<end {
-            var bucket = buckets + index * Self.bucketBytes
-            var isFirst = true
-            while true {
-                let metadata = bucket.load(as: UInt64.self)
-                for offset in 1...7 where metadata &>> UInt64(offset * 8) & 0xFF != 0 {
-                    free((bucket + offset * 8).load(as: Entry.self))
-                }
-                let next =
-                    metadata & Self.chained != 0 ? (bucket + 56).load(as: UnsafeMutableRawPointer.self) : nil
-                if !isFirst { Memory.freeLines(bucket, Self.bucketBytes) }
-                guard let next else { break }
-                isFirst = false
-                bucket = next
-            }
-        }
+        for index in first..<end { Self.consumeChain(buckets + index * Self.bucketBytes, free) }
     }
 
     /// Checks every structural rule. For tests and DEBUG. - Complexity: O(buckets + entries)

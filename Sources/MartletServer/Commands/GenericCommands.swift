@@ -38,10 +38,8 @@ extension Command {
         run: .data { request, keyspace, reply throws(ReplyError) in delete(request, &keyspace, &reply) })
 
     private static func delete(_ request: Request, _ keyspace: inout Keyspace, _ reply: inout ReplyBuffer) {
-        var deleted = keyspace.delete(request.firstKey) ? 1 : 0
-        for index in 2..<max(request.count, 2) where keyspace.delete(request.key(at: index, in: keyspace)) {
-            deleted += 1
-        }
+        var deleted = 0
+        keyspace.forEachKey(of: request, step: 1) { key, _, keyspace in if keyspace.delete(key) { deleted += 1 } }
         reply.integer(deleted)
     }
 
