@@ -5,18 +5,17 @@ extension Keyspace {
     ///
     /// Reads buckets from a random position on until it has seen a few dozen keys.
     /// - Complexity: O(tables) in the worst case, for INFO.
-    package func averageTimeToLive(database: Int) -> Int64 {
+    package mutating func averageTimeToLive(database: Int) -> Int64 {
         guard volatileCount(database: database) > 0 else { return 0 }
         let keysMax = 64
-        var generator = SystemRandomNumberGenerator()
         let tables = tableCount(database: database)
-        let first = Int.random(in: 0..<tables, using: &generator)
+        let first = random.below(tables)
         var sum: Int64 = 0
         var seen: Int64 = 0
         for offset in 0..<tables {
             let table = (first + offset) % tables
             guard volatileCount(database: database, table: table) > 0 else { continue }
-            let start = UInt64.random(in: 0 ... .max, using: &generator)
+            let start = random.next()
             // Behind the random position, then from the beginning if that was too few.
             for (from, to) in [(start, UInt64.max), (0, start)] where seen < keysMax {
                 var position: UInt64? = from

@@ -68,7 +68,7 @@ extension Node {
         text.add("cluster_enabled", isClustered)
     }
 
-    func writeKeyspaceInfo(_ text: inout InfoText) {
+    mutating func writeKeyspaceInfo(_ text: inout InfoText) {
         for database in 0..<keyspace.databaseCount {
             let keys = keyspace.keyCount(database: database)
             guard keys > 0 else { continue }
