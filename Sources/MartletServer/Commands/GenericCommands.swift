@@ -38,6 +38,7 @@ extension Command {
         run: .data { request, keyspace, reply throws(ReplyError) in delete(request, &keyspace, &reply) })
 
     private static func delete(_ request: Request, _ keyspace: inout Keyspace, _ reply: inout ReplyBuffer) {
+        if request.count == 2 { return reply.integer(keyspace.delete(request.firstKey) ? 1 : 0) }
         var deleted = 0
         keyspace.forEachKey(of: request, step: 1) { key, _, keyspace in if keyspace.delete(key) { deleted += 1 } }
         reply.integer(deleted)

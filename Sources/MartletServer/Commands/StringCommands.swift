@@ -658,8 +658,7 @@ extension Keyspace {
             while index < request.count {
                 let count = min(16, (request.count - index + step - 1) / step)
                 for number in 0..<count {
-                    let position = index + number * step
-                    let key = position == 1 ? request.firstKey : request.key(at: position, in: self)
+                    let key = request.key(at: index + number * step, in: self)
                     prefetchBucket(database: selected, hash: key.hash, table: key.table)
                     keys.initializeElement(at: number, to: key)
                 }
