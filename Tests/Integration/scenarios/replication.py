@@ -195,6 +195,24 @@ def check_big_values(environment):
         stop_all(primary, replica)
 
 
+def check_long_commands(environment):
+    """Commands of more than a million words are executed, and followed by replicas without a break of the link."""
+    count = 550_000
+    keys = [b"key:%d" % number for number in range(count)]
+    for primary_kind, replica_kind in PAIRS:
+        primary, replica = environment.server(primary_kind), environment.server(replica_kind)
+        follow(replica, primary)
+        with RawConnection(primary.host, primary.port, timeout=60) as connection:
+            expect_equal(connection.call("MSET", *(word for key in keys for word in (key, b"v"))), b"OK", "a long MSET")
+            caught_up(primary, replica)
+            expect_equal(replica.call("DBSIZE"), count, f"{primary} → {replica}: keys")
+            expect_equal(connection.call("DEL", *keys, *keys), count, "a long DEL")
+        caught_up(primary, replica)
+        expect_equal(replica.call("DBSIZE"), 0, f"{primary} → {replica}: keys after DEL")
+        expect_equal(replica.info("replication")["master_link_status"], "up", "the link")
+        stop_all(primary, replica)
+
+
 def check_role_and_info(environment):
     """ROLE and INFO replication tell the same on both sides; a replica without its primary says so."""
     primary, replica = environment.server(), environment.server()
