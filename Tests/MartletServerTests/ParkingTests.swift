@@ -102,7 +102,7 @@ import Testing
 
     @Test(
         "No key comes between a count of keys and the decision that goes by it",
-        arguments: ["SETSLOT 7 STABLE", "RESET", "REPLICATE abc", "FLUSHSLOTS"])
+        arguments: ["SETSLOT 7 NODE abc", "RESET", "REPLICATE abc", "FLUSHSLOTS"])
     func decision(_ subcommand: String) {
         let node = NodeHarness(isClustered: true)
         let writer = node.connect()
@@ -114,6 +114,14 @@ import Testing
         node.node.clusterReplied(token(of: node.client), .ok)
         #expect(parked(writer) == .notParked)
         #expect(node("SET k 1", as: writer) == "+OK\r\n")
+    }
+
+    @Test(
+        "Writes go on while the bus answers what has nothing to do with keys", arguments: ["SETSLOT 7 STABLE", "INFO"])
+    func noDecision(_ subcommand: String) {
+        let node = NodeHarness(isClustered: true)
+        node("CLUSTER \(subcommand)")
+        #expect(node("SET k 1", as: node.connect()) == "+OK\r\n")
     }
 
     @Test("Writes go on after a decision whose asker has gone")

@@ -194,7 +194,10 @@ extension Command {
                     question.keyCountInSlot = node.keyspace.keyCount(slot: slot)
                 }
                 let token = node.parkForAnswer(client)
-                if dependsOnKeys { node.holdWrites(untilDecided: token) }
+                // Of SETSLOT only NODE gives the slot away.
+                if dependsOnKeys, question.slotWhoseKeysMatter == nil || request.matches(3, "NODE") {
+                    node.holdWrites(untilDecided: token)
+                }
                 node.effects.append(.cluster(question, token: token))
             })
     }

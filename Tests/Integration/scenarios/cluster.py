@@ -1,10 +1,11 @@
 """A cluster of real processes: creation, redirections, administration, restarts, and when it must say CLUSTERDOWN."""
 
 import os
+import socket
 import time
 
 from harness import (
-    Cluster, Failure, RawConnection, ReplyError, Skipped, expect, expect_equal, fail_over,
+    Cluster, Failure, RawConnection, ReplyError, Skipped, encode, expect, expect_equal, fail_over,
     key_in_slots, key_slot, wait_until)
 from workload import Writers
 
@@ -95,6 +96,25 @@ def check_slot_migration_by_hand(environment):
     wait_until(lambda: slot in next(line for line in third.cluster_nodes() if line.id == target.my_id()).slots, 10,
                "a third node learns the new owner")
     environment.cli("--cluster", "check", source.address)
+
+
+def check_transaction_waits_for_migrate(environment):
+    """EXEC waits for a key that MIGRATE is moving: its write comes after the move, and is not deleted with the old value."""
+    source = environment.server("martlet")
+    with (socket.create_server(("127.0.0.1", 0)) as target,
+          RawConnection(source.host, source.port) as mover, RawConnection(source.host, source.port) as writer):
+        writer.call("SET", "key", "old")
+        writer.call("MULTI")
+        expect_equal(writer.call("SET", "key", "new"), b"QUEUED", "SET in MULTI")
+        mover.send(encode("MIGRATE", "127.0.0.1", target.getsockname()[1], "key", 0, 10000))
+        with target.accept()[0] as peer:
+            peer.recv(1)
+            writer.send(encode("EXEC"))
+            wait_until(lambda: int(source.info("clients")["blocked_clients"]) == 2, 5, "EXEC waits")
+            peer.sendall(b"+OK\r\n")
+            expect_equal(mover.read_reply(), b"OK", "MIGRATE")
+        expect_equal(writer.read_reply(), [b"OK"], "EXEC")
+        expect_equal(writer.call("GET", "key"), b"new", "the key after MIGRATE and EXEC")
 
 
 def check_restart_of_all(environment):
