@@ -164,7 +164,7 @@ extension ClusterState {
 
     private func setConfigEpoch(_ word: String) -> ClusterReply {
         guard let epoch = integer(word) else { return .failure("value is not an integer or out of range") }
-        guard epoch >= 0, UInt64(epoch) <= ConfigEpoch.max else {
+        guard epoch >= 0, UInt64(epoch) <= ConfigEpoch.assignedMax else {
             return .failure("Invalid config epoch specified: \(epoch)")
         }
         if nodeCount > 1 {

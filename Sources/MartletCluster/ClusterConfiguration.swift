@@ -41,6 +41,8 @@ package struct ClusterConfiguration: Sendable, Equatable {
     package var manualFailoverTimeoutMilliseconds: Int64 = 5_000
     /// cluster-link-sendbuf-limit; 0 means none.
     package var linkSendBufferLimitBytes = 0
+    /// cluster-stall-timeout: a command thread that makes no progress for so long silences the node. 0 means never.
+    package var stallTimeoutMilliseconds: Int64 = 10_000
     /// Whether a refused reconnect counts as the death of a process (design.md section 5).
     package var usesCrashEvidence = true
 

@@ -30,8 +30,15 @@ struct ClusterHealth {
 }
 
 extension ClusterState {
-    /// Primaries with at least one slot: those who vote.
-    var votingNodeCount: Int { nodes.reduce(0) { $0 + ($1?.isVoting == true ? 1 : 0) } }
+    /// Shards with at least one slot. Their primaries vote. A shard counts also while its slots stand with a node that
+    /// has become a replica, because the successor has not claimed them here yet: a majority of those that are left
+    /// would be none.
+    var votingNodeCount: Int {
+        nodes.reduce(0) { count, node in
+            guard let node, !node.slots.isEmpty, node.isPrimary || node.primary?.isVoting != true else { return count }
+            return count + 1
+        }
+    }
 
     /// Votes, or failure reports, that make a majority.
     var quorum: Int { votingNodeCount / 2 + 1 }

@@ -14,7 +14,7 @@ package struct NodeFlags: OptionSet, Hashable, Sendable {
     /// First ping not yet exchanged; the id is made up.
     package static let handshake = NodeFlags(rawValue: 32)
     package static let noAddress = NodeFlags(rawValue: 64)
-    /// The first packet to it shall be a MEET.
+    /// It may not know us yet: PINGs to it are MEETs.
     package static let meet = NodeFlags(rawValue: 128)
     /// A primary that may receive a migrating replica.
     package static let migrateTo = NodeFlags(rawValue: 256)
@@ -129,7 +129,7 @@ final class BusLink {
     var isOpen: Bool
     var sendBufferBytes = 0
     /// Packets that wait for the connection to be established.
-    var queued: [(BusPacket.Kind, [UInt8])] = []
+    var queued: [(kind: BusPacket.Kind, bytes: [UInt8], time: Int64)] = []
 
     init(
         id: BusLinkID, isInbound: Bool, node: ClusterNode?, createdAt: Int64, localAddress: String = "",

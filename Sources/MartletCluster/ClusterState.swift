@@ -38,6 +38,10 @@ package final class ClusterState {
         static let publishView = Todo(rawValue: 32)
         /// All nodes hear that this one is a replica now: until a voter knows, it denies us its vote. (Valkey 9)
         static let tellRole = Todo(rawValue: 64)
+        /// Members, roles or owners of slots have changed. Written with fsync at the next cron run: a node that forgets
+        /// its peers in a power cut stays alone, since they send it no MEET; one that forgets a failover lets the old
+        /// primary come back while the new one is down.
+        static let syncSoon = Todo(rawValue: 128)
     }
 
     var configuration: ClusterConfiguration
@@ -80,6 +84,8 @@ package final class ClusterState {
     package internal(set) var currentEpoch: UInt64 = 0
     /// Epoch of the last vote that we gave: never two votes in one epoch.
     package internal(set) var lastVoteEpoch: UInt64 = 0
+    /// Epoch of the last election that this node has won since it started.
+    var electedEpoch: UInt64 = 0
     var election = Election()
     var manualFailover = ManualFailover()
     var replication = ReplicationStatus()
@@ -113,6 +119,8 @@ package final class ClusterState {
     var todo: Todo = []
     /// nodes.conf does not hold the latest news.
     private var isFileStale = false
+    /// What is missing in nodes.conf has to be on the disk after the next write.
+    private var isSyncDue = false
     /// Effects of the current event, without the save and the view that go before them.
     var pending: [ClusterEffect] = []
     private var effects: [ClusterEffect] = []
@@ -226,6 +234,9 @@ package final class ClusterState {
     package func linkBuffered(_ link: BusLinkID, bytes: Int) {
         links[link]?.sendBufferBytes = bytes
     }
+
+    /// Whether a member of the cluster is at the other end.
+    package func isMember(_ link: BusLinkID) -> Bool { links[link]?.node.map { !$0.isInHandshake } ?? false }
 
     /// The state of replication as the command thread sees it.
     package func replicationChanged(_ status: ReplicationStatus, now: Int64) {
@@ -344,10 +355,12 @@ package final class ClusterState {
         spreadEvidence()
         if todo.contains(.tellRole) { broadcastPong() }
         dropChannelsOfLostSlots()
-        if !todo.isDisjoint(with: [.saveConfig, .syncConfig]) { isFileStale = true }
+        if !todo.isDisjoint(with: [.saveConfig, .syncConfig, .syncSoon]) { isFileStale = true }
+        if !todo.isDisjoint(with: [.syncConfig, .syncSoon]) { isSyncDue = true }
         if isFileStale, todo.contains(.syncConfig) || mayWriteStaleFile {
-            effects.append(.saveConfig(text: nodesConf().encoded(), fsync: todo.contains(.syncConfig)))
+            effects.append(.saveConfig(text: nodesConf().encoded(), fsync: isSyncDue))
             isFileStale = false
+            isSyncDue = false
         }
         if todo.contains(.publishView) {
             view = makeView()

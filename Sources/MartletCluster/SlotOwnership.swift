@@ -87,7 +87,7 @@ extension ClusterState {
         dropped.forEach { unclaimedSlots.insert($0) }
         followMigrationTargets(to: claimant, epoch: epoch, claim: claim)
         dropLeftovers(of: claimant, epoch: epoch)
-        if hasChanged { todo.insert([.saveConfig, .updateHealth]) }
+        if hasChanged { todo.insert([.syncSoon, .updateHealth]) }
 
         // A failover of an empty shard moves no slot: the greater epoch tells.
         let isEmptyFailover =
@@ -144,7 +144,7 @@ extension ClusterState {
         for replica in claimant.replicas
         where !replica.isMyself && !replica.slots.isEmpty && replica.configEpoch <= epoch {
             unassignAll(of: replica)
-            todo.insert([.saveConfig, .updateHealth])
+            todo.insert([.syncSoon, .updateHealth])
         }
     }
 

@@ -74,6 +74,10 @@ package struct SlotSet: Sendable {
         return result
     }
 
+    package func isDisjoint(with other: SlotSet) -> Bool {
+        words.indices.allSatisfy { words[$0] & other.word(base + $0) == 0 }
+    }
+
     /// Calls `body` with every slot, smallest first.
     package func forEach(_ body: (Int) -> Void) {
         for (index, word) in words.enumerated() {

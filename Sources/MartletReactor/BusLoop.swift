@@ -33,6 +33,8 @@ final class BusLoop {
     static let lingerMilliseconds: Int64 = 1_000
     /// After a turn that took longer, the next one reads before anything is judged.
     static let turnMillisecondsMax: Int64 = 50
+    /// A command thread with nothing to do turns several times in this time.
+    static let stallMillisecondsMin: Int64 = 2_000
     /// Without a free descriptor, connections wait in the backlog this long.
     static let acceptPauseMilliseconds: Int64 = 100
 
@@ -42,6 +44,7 @@ final class BusLoop {
     private let state: ClusterState
     private let options: BusOptions
     private var nodeTimeoutMilliseconds: Int64
+    private var stallTimeoutMilliseconds: Int64
     private var configurationFile: LockedFile
     private var clock: SlewedClock
 
@@ -66,6 +69,10 @@ final class BusLoop {
     private var requestBatch: [BusRequest] = []
 
     private var lastStatus = ReplicationStatus()
+    /// Times that the command thread was told whom to follow.
+    private var followCount = 0
+    /// One of those has no history in common with what the command thread may still hold.
+    private var awaitsNewHistory = false
     private var isStalled = false
     /// Monotonic milliseconds.
     private var lastTurn: Int64
@@ -97,6 +104,7 @@ final class BusLoop {
         self.notices = notices
         self.status = status
         nodeTimeoutMilliseconds = options.configuration.nodeTimeoutMilliseconds
+        stallTimeoutMilliseconds = options.configuration.stallTimeoutMilliseconds
         lastTurn = SystemClock.monotonicMilliseconds
         lastSweep = lastTurn
         stallCountsFrom = lastTurn
@@ -206,13 +214,15 @@ final class BusLoop {
     }
 
     /// False if this turn took long (a slow disk, no processor): what peers have sent meanwhile is still unread, and the
-    /// core must not take our own absence for their silence. Slow turns one after the other get their ticks all the same.
+    /// core must not take our own absence for their silence. Of slow turns one after the other every second one ticks.
     private func mayJudge(turnStart: Int64) -> Bool {
-        let turnMilliseconds = SystemClock.monotonicMilliseconds - turnStart
-        let limit = tickWasSkipped ? Self.turnMillisecondsMax * 10 : Self.turnMillisecondsMax
-        tickWasSkipped = turnMilliseconds > limit
+        let isSlow = SystemClock.monotonicMilliseconds - turnStart > Self.turnMillisecondsMax
+        tickWasSkipped = isSlow && !tickWasSkipped
         return !tickWasSkipped
     }
+
+    /// How long a connection may take, or a stranger be silent. The node time-out may be set to anything.
+    private var patienceMilliseconds: Int64 { min(max(nodeTimeoutMilliseconds, 1_000), 1 << 40) }
 
     private func handle(_ event: Poller.Event, _ monotonic: Int64) {
         if event.token == Token.requests {
@@ -230,7 +240,8 @@ final class BusLoop {
     private func watchCommandThread(_ monotonic: Int64) {
         if monotonic - lastTurn > 1_000 { stallCountsFrom = monotonic }
         let silence = monotonic - max(status.lastBeat, stallCountsFrom)
-        let isStalledNow = silence > options.stallTimeoutMilliseconds
+        let isStalledNow =
+            stallTimeoutMilliseconds > 0 && silence > max(stallTimeoutMilliseconds, Self.stallMillisecondsMin)
         guard isStalledNow != isStalled else { return }
         isStalled = isStalledNow
         if isStalled { state.stalled(now: now) } else { state.resumed(now: now) }
@@ -239,11 +250,17 @@ final class BusLoop {
 
     private func readStatus(_ monotonic: Int64) {
         let now = now
+        if awaitsNewHistory { awaitsNewHistory = status.followCount < followCount }
         let contact = status.lastPrimaryContact
-        let current = ReplicationStatus(
-            offset: status.replicationOffset, isPrimaryLinkUp: status.isPrimaryLinkUp,
-            // From monotonic time to the core's. A second of tolerance keeps clock granularity from looking like a change.
-            lastPrimaryContact: contact == 0 ? 0 : now - (monotonic - contact))
+        // Until the command thread has heard of its new primary, the status is about the old one: with that data this
+        // node must not be elected.
+        let current =
+            awaitsNewHistory
+            ? ReplicationStatus()
+            : ReplicationStatus(
+                offset: status.replicationOffset, isPrimaryLinkUp: status.isPrimaryLinkUp,
+                // From monotonic time to the core's. Some tolerance keeps clock granularity from looking like a change.
+                lastPrimaryContact: contact == 0 ? 0 : now - (monotonic - contact))
         let isSameContact = abs(current.lastPrimaryContact - lastStatus.lastPrimaryContact) < 50
         if current.offset == lastStatus.offset, current.isPrimaryLinkUp == lastStatus.isPrimaryLinkUp, isSameContact {
             return
@@ -266,6 +283,7 @@ final class BusLoop {
                 perform()
             case .configure(let configuration):
                 nodeTimeoutMilliseconds = configuration.nodeTimeoutMilliseconds
+                stallTimeoutMilliseconds = configuration.stallTimeoutMilliseconds
                 state.configure(configuration, now: now)
                 perform()
             case .reconcile(let slots):
@@ -299,6 +317,8 @@ final class BusLoop {
             case .closeLink(let id): letGo(id)
             case .send(let id, let packet): send(id, packet)
             case .followPrimary(let id, let host, let port, let sharesHistory):
+                awaitsNewHistory = !sharesHistory || (awaitsNewHistory && status.followCount < followCount)
+                followCount += 1
                 notices.post(.followPrimary(id, host: host, port: port, sharesHistory: sharesHistory))
             case .becomePrimary: notices.post(.becomePrimary)
             case .pauseWrites(let until): notices.post(.pauseWrites(milliseconds: max(0, until - now)))
@@ -345,7 +365,7 @@ final class BusLoop {
             deferred.append(.closed(id, .unreachable))
             return
         }
-        let deadline = SystemClock.monotonicMilliseconds + max(nodeTimeoutMilliseconds, 1_000)
+        let deadline = SystemClock.monotonicMilliseconds + patienceMilliseconds
         switch Socket.connect(to: address, from: sourceAddress) {
         case .failed(let error): deferred.append(.closed(id, BusLinkCloseReason(error)))
         case .connected(let fd):
@@ -384,7 +404,7 @@ final class BusLoop {
                 pauseAccepting(until: monotonic + Self.acceptPauseMilliseconds)
                 return
             case .connection(let fd, let peer):
-                guard inboundCount < Self.inboundLinksMax else {
+                if inboundCount >= Self.inboundLinksMax, !evictStranger() {
                     Log.verbose("Cluster node connection from \(peer.description) refused: limit reached")
                     Socket.close(fd)
                     continue
@@ -395,11 +415,19 @@ final class BusLoop {
                 let id = state.linkAccepted(from: peer.ip, localAddress: Socket.localAddress(fd)?.ip ?? "", now: now)
                 let link = ClusterBusLink(
                     id: id, fd: fd, isInbound: true, phase: .open,
-                    deadline: monotonic + 2 * max(nodeTimeoutMilliseconds, 1_000))
+                    deadline: monotonic + 2 * patienceMilliseconds)
                 if !watch(link) { deferred.append(.closed(id, .unreachable)) }
                 perform()
             }
         }
+    }
+
+    /// Makes room for a connection that may be a member's. False if all belong to members.
+    private func evictStranger() -> Bool {
+        let strangers = links.values.filter { !$0.isTrusted }
+        guard let oldest = strangers.min(by: { $0.id.rawValue < $1.id.rawValue }) else { return false }
+        if oldest.phase == .open { lose(oldest, .timedOut) } else { close(oldest) }
+        return true
     }
 
     private func pauseAccepting(until: Int64) {
@@ -458,10 +486,11 @@ final class BusLoop {
         var assembler = link.assembler
         link.assembler = BusPacketAssembler()
         let isStreamOfPackets = assembler.feed(chunk) { packet in
-            link.hasSpoken = true
-            link.deadline = .max
             state.receive(packet, on: link.id, now: now)
             perform()
+            // Outside of the cluster nobody may stay for ever, or send what only members have to send.
+            link.isTrusted = !link.isInbound || state.isMember(link.id)
+            link.deadline = link.isTrusted ? .max : SystemClock.monotonicMilliseconds + 2 * patienceMilliseconds
             return link.phase == .open && isRunning
         }
         guard link.phase == .open else { return }
@@ -471,10 +500,15 @@ final class BusLoop {
         if !isStreamOfPackets {
             Log.warning("Bad message length or signature received from Cluster bus.")
             lose(link, .protocolError)
-        } else if assemblyByteCount > Self.assemblyBytesMax {
+        } else if !link.isTrusted, assembler.byteCount > BusPacketAssembler.controlPacketBytesMax {
+            Log.warning("Cluster bus message of a stranger larger than any that it may send: closing its connection")
+            lose(link, .protocolError)
+        } else if assemblyByteCount > Self.assemblyBytesMax,
+            let largest = links.values.max(by: { $0.assemblyByteCount < $1.assemblyByteCount })
+        {
             Log.warning(
                 "Cluster bus packets larger than \(Self.assemblyBytesMax) bytes in flight: closing a connection")
-            lose(link, .protocolError)
+            lose(largest, .protocolError)
         }
     }
 
@@ -585,9 +619,9 @@ final class BusLoop {
         for link in links.values.filter({ $0.deadline <= monotonic }).sorted(by: { $0.id.rawValue < $1.id.rawValue }) {
             switch link.phase {
             case .connecting: lose(link, .timedOut)
-            case .open where !link.hasSpoken: lose(link, .timedOut)
+            case .open: lose(link, .timedOut)
             case .lingering: close(link)
-            case .open, .closed: break
+            case .closed: break
             }
         }
     }

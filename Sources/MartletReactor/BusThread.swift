@@ -91,7 +91,15 @@ package final class CommandThreadStatus: Sendable {
     private let linkIsUp = Atomic<Bool>(false)
     private let contact = Atomic<Int64>(0)
 
+    private let follows = Atomic<Int>(0)
+
     init() { heartbeat = Atomic(SystemClock.monotonicMilliseconds) }
+
+    /// How many ``BusNotice/followPrimary(_:host:port:sharesHistory:)`` the rest of the status takes into account.
+    package var followCount: Int {
+        get { follows.load(ordering: .acquiring) }
+        set { follows.store(newValue, ordering: .releasing) }
+    }
 
     /// Call it every loop turn, and from within long work that is still making progress (loading). An idle loop has to
     /// turn at least every `cluster-stall-timeout`.
@@ -129,8 +137,6 @@ package struct BusOptions: Sendable {
     /// The path of nodes.conf.
     package var configurationPath: String
     package var configuration: ClusterConfiguration
-    /// cluster-stall-timeout.
-    package var stallTimeoutMilliseconds: Int64 = 30_000
     package var seed: UInt64
 
     package init(

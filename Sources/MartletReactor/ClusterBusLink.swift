@@ -15,7 +15,7 @@ final class ClusterBusLink {
         /// Dialled, not answered yet.
         case connecting
         case open
-        /// The core has let go of it; it closes when its last bytes have left or `lingerUntil` has come.
+        /// The core has let go of it; it closes when its last bytes have left or `deadline` has come.
         case lingering
         case closed
     }
@@ -27,10 +27,10 @@ final class ClusterBusLink {
     var assembler = BusPacketAssembler()
     /// What this link contributes to the sum over all links.
     var assemblyByteCount = 0
-    /// Monotonic milliseconds at which a connecting, silent inbound or lingering link is given up.
+    /// Monotonic milliseconds at which a connecting or lingering link, or a silent one of a stranger, is given up.
     var deadline: Int64
-    /// A whole packet has arrived, so the peer speaks the protocol.
-    var hasSpoken = false
+    /// We dialled it, or a member of the cluster did.
+    var isTrusted: Bool
     /// In the list of links to flush at the end of the turn.
     var isMarkedForFlush = false
     /// Whether the poller is asked for writability.
@@ -44,6 +44,7 @@ final class ClusterBusLink {
         self.id = id
         self.fd = fd
         self.isInbound = isInbound
+        isTrusted = !isInbound
         self.phase = phase
         self.deadline = deadline
         awaitsWritable = phase == .connecting

@@ -50,6 +50,8 @@ package struct Reactor: ~Copyable {
     private var noticeBatch: [BusNotice] = []
     var migrationLinks: [UInt64: MigrationLink] = [:]
     var primaryLink: ReplicationLink?
+    /// Notices of a primary to follow that have been handled, for the bus.
+    var followCount = 0
     private var nextLinkToken = Reactor.linkTokensMin
     /// Where links that are not clients receive.
     let scratch: UnsafeMutableRawBufferPointer
@@ -133,7 +135,6 @@ package struct Reactor: ~Copyable {
             configuration: ClusterConfiguration(configuration), seed: seed)
         options.backlog = configuration.tcpBacklog
         options.sourceAddress = configuration.bindSourceAddress
-        options.stallTimeoutMilliseconds = Int64(configuration.clusterStallMilliseconds)
         do throws(BusStartError) { return try BusThread(options) } catch { throw StartFailure("\(error)") }
     }
 
@@ -264,6 +265,7 @@ package struct Reactor: ~Copyable {
             switch notice {
             case .reply(let token, let reply): node.clusterReplied(token, reply)
             case .followPrimary(_, let host, let port, let sharesHistory):
+                followCount += 1
                 // The view alone decides the role; it may be newer than the notice.
                 guard view?.value.isReplica ?? false else { break }
                 node.follow(host: host, port: Int(port), sharesHistory: sharesHistory)

@@ -144,5 +144,6 @@ extension Reactor {
             bus.status.isPrimaryLinkUp = isUp
             bus.statusChanged()
         }
+        bus.status.followCount = followCount
     }
 }

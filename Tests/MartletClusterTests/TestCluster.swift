@@ -12,6 +12,8 @@ final class TestCluster {
         var state: ClusterState?
         /// What the disk holds.
         var file: [UInt8]?
+        /// What a power cut leaves of it.
+        var durableFile: [UInt8]?
         var fileWrites = 0
         var view: ClusterView?
         var following: NodeID?
@@ -72,6 +74,9 @@ final class TestCluster {
 
     subscript(_ index: Int) -> ClusterState { members[index].state! }
 
+    /// Also of a member that is down.
+    func namedID(_ index: Int) -> String { "\(members[index].view!.nodeID)" }
+
     func id(_ index: Int) -> String { "\(self[index].myself.id)" }
 
     /// Text with the ids of members replaced by n0, n1, …
@@ -107,6 +112,11 @@ final class TestCluster {
         }
         member.peers = [:]
         frozen.remove(index)
+    }
+
+    func cutPower(_ index: Int) {
+        kill(index)
+        members[index].file = members[index].durableFile
     }
 
     @discardableResult
@@ -268,8 +278,9 @@ final class TestCluster {
         if eventCount % 64 == 0 { state.checkInvariants() }
         for effect in state.takeEffects() {
             switch effect {
-            case .saveConfig(let text, _):
+            case .saveConfig(let text, let fsync):
                 member.file = text
+                if fsync { member.durableFile = text }
                 member.fileWrites += 1
             case .publishView(let view): member.view = view
             case .openLink(let link, _, let port): schedule(.connect(member.index, link, port), after: 1)

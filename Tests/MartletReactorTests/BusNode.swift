@@ -20,6 +20,8 @@ final class BusNode {
     private var replies: [UInt64: ClusterReply] = [:]
     private var lastToken: UInt64 = 0
     private var isRunning = true
+    /// False for a command thread that is too busy to hear of its new primary.
+    var followsAtOnce = true
 
     init(
         in directory: String, name: String, nodeTimeout: Int64 = 2000, stallTimeout: Int64 = 600_000,
@@ -29,12 +31,12 @@ final class BusNode {
         (port, busPort) = try ports ?? (freePort(), freePort())
         var configuration = ClusterConfiguration()
         configuration.nodeTimeoutMilliseconds = nodeTimeout
+        configuration.stallTimeoutMilliseconds = stallTimeout
         configuration.port = UInt16(port)
         configuration.busPort = UInt16(busPort)
-        var options = BusOptions(
+        let options = BusOptions(
             bindAddresses: ["127.0.0.1"], port: busPort, configurationPath: configurationPath,
             configuration: configuration, seed: UInt64.random(in: 0 ... .max))
-        options.stallTimeoutMilliseconds = stallTimeout
         bus = try BusThread(options)
         view = PublishedReference.Reader(bus.view)
         poller = try Poller(eventsMax: 4)
@@ -85,6 +87,7 @@ final class BusNode {
             bus.status.beat()
             bus.notices.drain(into: &batch)
             for notice in batch {
+                if case .followPrimary = notice, followsAtOnce { bus.status.followCount += 1 }
                 if case .reply(let token, let reply) = notice { replies[token] = reply } else { notices.append(notice) }
             }
             if try condition() { return }

@@ -148,6 +148,39 @@ import Testing
         }
     }
 
+    @Test(
+        "A replica does not announce the offset of its old history while its command thread has not heard of the new one"
+    )
+    func oldOffset() throws {
+        try withTemporaryDirectory { directory in
+            let nodes = try makeCluster(in: directory, count: 1)
+            let replica = try BusNode(in: directory, name: "replica")
+            replica.followsAtOnce = false
+            replica.bus.status.replicationOffset = 777
+            try nodes[0].meet(replica)
+            let primary = nodes[0].currentView.nodeID, id = replica.currentView.nodeID
+            func announcedOffset() throws -> Int64? {
+                guard case .array(let shards) = try nodes[0].command("SHARDS") else { return nil }
+                return "\(shards)".number(after: "\(id)", "replication-offset")
+            }
+            try replica.wait("the primary") { replica.currentView.nodes.contains { $0?.id == primary } }
+            try nodes[0].wait("the offset of the old history") { try announcedOffset() == 777 }
+            #expect(try replica.command("REPLICATE", "\(primary)") == .ok)
+            try nodes[0].wait("no offset") { try announcedOffset() == 0 }
+            replica.bus.status.replicationOffset = 14
+            replica.bus.status.followCount = 1
+            try nodes[0].wait("the offset of the new history") { try announcedOffset() == 14 }
+        }
+    }
+
+    @Test("A node time-out without end is one")
+    func endlessTimeout() throws {
+        try withTemporaryDirectory { directory in
+            let nodes = try makeCluster(in: directory, count: 2, nodeTimeout: .max)
+            #expect(try nodes[0].text("INFO").contains("cluster_state:ok"))
+        }
+    }
+
     @Test("Published messages reach the other nodes")
     func publish() throws {
         try withTemporaryDirectory { directory in
@@ -188,7 +221,12 @@ import Testing
                 host: "127.0.0.1", port: nodes[0].busPort, timeoutMilliseconds: 5000)
             let silent = try BlockingConnection(host: "127.0.0.1", port: nodes[0].busPort, timeoutMilliseconds: 5000)
             try chatter.sendAll(Array("*1\r\n$4\r\nPING\r\n".utf8), timeoutMilliseconds: 5000)
+            // Well framed, but no packet.
+            let framing = try BlockingConnection(host: "127.0.0.1", port: nodes[0].busPort, timeoutMilliseconds: 5000)
+            try framing.sendAll(
+                Array("RCmb".utf8) + [0, 0, 0, 16] + [UInt8](repeating: 0xFF, count: 8), timeoutMilliseconds: 5000)
             var rest: [UInt8] = []
+            #expect(!isOpen(framing, &rest))
             #expect(!isOpen(chatter, &rest))
             #expect(!isOpen(silent, &rest))
             #expect(rest.isEmpty)
@@ -220,5 +258,24 @@ import Testing
                 }
             }
         }
+    }
+}
+
+extension String {
+    /// The first number after `label` after `start`.
+    fileprivate func number(after start: String, _ label: String) -> Int64? {
+        guard let tail = range(after: start[...], in: self[...]), let field = range(after: label[...], in: tail) else {
+            return nil
+        }
+        return Int64(String(field.drop { !$0.isNumber }.prefix { $0.isNumber }))
+    }
+
+    private func range(after word: Substring, in text: Substring) -> Substring? {
+        var rest = text
+        while !rest.isEmpty {
+            if rest.hasPrefix(word) { return rest.dropFirst(word.count) }
+            rest = rest.dropFirst()
+        }
+        return nil
     }
 }

@@ -1,7 +1,8 @@
 // Who is down: PFAIL is this node's opinion, FAIL that of a majority.
 //
 // Silence. A node that has not answered a PING for cluster-node-timeout, and sent nothing else either, is PFAIL.
-// Half-way the link is reset once, in case only the connection is broken.
+// Half-way the link is reset once, in case only the connection is broken. A node that is heard, but does not answer, is
+// asked anew on another link: a PING that went astray must not leave it PFAIL or FAIL here for ever.
 //
 // Crash evidence (beyond Redis). The kernel closes the sockets of a killed process at once and refuses connections to
 // its port from then on. So when a link to a node that we had reached is lost, we reconnect at once; if that is
@@ -110,6 +111,12 @@ extension ClusterState {
             let what = node.isReplica ? "replica" : "master without slots"
             log(.notice, "Clear FAIL state for node \(node.id): \(what) is reachable again.")
         }
+        clearFailure(of: node)
+    }
+
+    /// At once also when a replica tells that it has taken over: a majority has reached it. A FAIL that stands would
+    /// have its own replicas elect another one on the spot.
+    func clearFailure(of node: ClusterNode) {
         node.flags.remove(.fail)
         node.hasCrashed = false
         todo.insert([.saveConfig, .updateHealth, .publishView])
@@ -173,8 +180,9 @@ extension ClusterState {
     func watch(_ node: ClusterNode) {
         let timeout = configuration.nodeTimeoutMilliseconds
         let pingDelay = now - node.pingSent, dataDelay = now - node.dataReceived
-        if let link = node.link, node.pingSent != 0, now - link.createdAt > timeout, pingDelay > timeout / 2,
-            dataDelay > timeout / 2
+        // A node that sends on its own link has the full time for its answer: ours may have lost the PING.
+        if let link = node.link, node.pingSent != 0, now - link.createdAt > timeout,
+            pingDelay > (dataDelay > timeout / 2 ? timeout / 2 : timeout)
         {
             close(link)
         }

@@ -15,6 +15,8 @@ enum Gossip {
     /// PFAIL nodes only.
     case failuresOnly
 
+    /// Nodes that one packet may make known: each is dialled. Gossip repeats itself.
+    static let newNodesPerPacketMax = 64
     /// A 16-bit field counts the entries.
     static let entryCountMax = 0xFFFE
     /// The clock of another node may be ahead by this much.
@@ -39,12 +41,13 @@ extension ClusterState {
             isStateOK: health.isOK, messageFlags: messageFlags)
     }
 
-    /// PING, PONG and MEET differ in nothing but the type.
+    /// PING, PONG and MEET differ in nothing but the type. A PING to a node that shall be met is a MEET.
     func sendPing(_ kind: BusPacket.Kind, on link: BusLink, gossip: Gossip = .regular) {
         precondition(kind == .ping || kind == .pong || kind == .meet)
         if isStalled { return }
         if !link.isInbound, kind != .pong, let node = link.node, node.pingSent == 0 { node.pingSent = now }
         pingRound += 1
+        let kind = kind == .ping && link.node?.flags.contains(.meet) == true ? .meet : kind
         var packet = BusPacketEncoder(kind, packetHeader())
         var count = 0
         if gossip == .regular { count = addRandomGossip(to: &packet, receiver: link.node) }
@@ -126,11 +129,12 @@ extension ClusterState {
     // MARK: Receiving
 
     func receiveGossip(_ entries: [BusPacket.Gossip], from sender: ClusterNode) {
+        var newCount = 0
         for entry in entries {
             if let node = node(entry.id) {
                 if !node.isMyself { receiveGossip(entry, about: node, from: sender) }
-            } else {
-                meetByGossip(entry)
+            } else if newCount < Gossip.newNodesPerPacketMax, meetByGossip(entry) {
+                newCount += 1
             }
         }
     }
@@ -159,20 +163,21 @@ extension ClusterState {
     }
 
     /// A member of our cluster knows a node that we do not: add it under its name. No handshake with the address, which
-    /// may belong to somebody else by now.
-    private func meetByGossip(_ entry: BusPacket.Gossip) {
+    /// may belong to somebody else by now. Returns whether it was added.
+    private func meetByGossip(_ entry: BusPacket.Gossip) -> Bool {
         guard !entry.flags.contains(.noAddress), !entry.flags.contains(.handshake), !entry.ip.isEmpty,
             !isBlacklisted(entry.id)
-        else { return }
+        else { return false }
         var flags = entry.flags.intersection(.gossiped)
         if flags.isSuperset(of: [.primary, .replica]) { flags.remove(.replica) }
         if flags.contains(.fail) { flags.remove(.pfail) }
-        guard let node = addNode(entry.id, flags: flags) else { return }
+        guard let node = addNode(entry.id, flags: flags) else { return false }
         if node.isFailed { node.failTime = now }
         node.ip = entry.ip
         node.ports = clientPorts(entry.port, entry.secondaryPort, bus: entry.busPort)
         connect(node)
-        todo.insert([.saveConfig, .updateHealth])
+        todo.insert([.syncSoon, .updateHealth])
+        return true
     }
 
     func receiveExtensions(_ packet: BusPacket, from sender: ClusterNode) {
@@ -213,7 +218,7 @@ extension ClusterState {
         guard ttl > 0, let node = node(id), !node.isMyself, node !== myself.primary else { return }
         blacklist(id, forMilliseconds: ttl)
         removeNode(node)
-        todo.insert([.updateHealth, .saveConfig])
+        todo.insert([.updateHealth, .syncSoon])
     }
 
     /// The two client ports of a packet in the order of this cluster's mode.

@@ -6,6 +6,9 @@
 // 3. Whoever gets a PONG on a link to a node in handshake learns the node's real name. If the name is already known,
 //    the made-up node goes away, and the address of the known one is corrected.
 //
+// B may lose what it has learned, with a link or a crash, after A knows its name. So A's PINGs stay MEETs until B has
+// sent a PING of its own: that is sent to members only.
+//
 // From then on gossip makes the members of both clusters known to each other. A handshake that takes longer than the
 // node time-out (at least a second) is given up.
 //
@@ -58,18 +61,17 @@ extension ClusterState {
         if let known = self.node(packet.sender) {
             log(.verbose, "Handshake: we already know node \(known.id), updating the address if needed.")
             if !known.isMyself {
-                known.flags.remove(.meet)
                 updateAddress(of: known, from: packet, on: link)
             }
             removeNode(node)
             return nil
         }
         rename(node, to: packet.sender)
-        node.flags.remove([.handshake, .meet])
+        node.flags.remove(.handshake)
         node.flags.formUnion(packet.flags.intersection([.primary, .replica]))
         if node.flags.isSuperset(of: [.primary, .replica]) { node.flags.remove(.replica) }
         log(.verbose, "Handshake with node \(node.id) completed.")
-        todo.insert([.saveConfig, .updateHealth])
+        todo.insert([.syncSoon, .updateHealth])
         return node
     }
 }

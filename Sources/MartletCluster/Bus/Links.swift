@@ -5,6 +5,8 @@ extension ClusterState {
     /// Packets kept for a link that is still connecting; later and bigger ones are lost, as on a link that fails.
     static let queuedPacketCountMax = 64
     static let queuedPacketByteCountMax = 64 * 1024
+    /// After this time a packet is not sent any more: a FAIL from before the peer came up would be believed.
+    static let queuedPacketMillisecondsMax: Int64 = 1_000
 
     func addLink(to node: ClusterNode?, remoteAddress: String = "", localAddress: String = "") -> BusLink {
         lastLinkNumber += 1
@@ -46,7 +48,7 @@ extension ClusterState {
             if link.queued.count < ClusterState.queuedPacketCountMax,
                 bytes.count <= ClusterState.queuedPacketByteCountMax
             {
-                link.queued.append((kind, bytes))
+                link.queued.append((kind, bytes, now))
             }
             return
         }
@@ -55,14 +57,15 @@ extension ClusterState {
     }
 
     func connectionOpened(_ link: BusLink, localAddress: String) {
-        guard let node = link.node, !link.isInbound, !link.isOpen else { return }
+        guard link.node != nil, !link.isInbound, !link.isOpen else { return }
         link.isOpen = true
         link.localAddress = localAddress
         let queued = link.queued
         link.queued = []
-        // The flag stays until the node answers: a MEET that is lost has to be repeated.
-        sendPing(node.flags.contains(.meet) ? .meet : .ping, on: link)
-        for (kind, bytes) in queued { send(bytes, kind, on: link) }
+        sendPing(.ping, on: link)
+        for (kind, bytes, time) in queued where now - time <= ClusterState.queuedPacketMillisecondsMax {
+            send(bytes, kind, on: link)
+        }
     }
 
     /// A link is gone. What that says about the node is told in `FailureDetector`.

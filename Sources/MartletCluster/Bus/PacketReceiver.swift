@@ -26,7 +26,7 @@ extension ClusterState {
             node.dataReceived = now
             return receivePublish(packet)
         }
-        if packet.primary == packet.sender || packet.ip == nil {
+        if packet.primary == packet.sender || packet.ip == nil || !arePlausible(packet) {
             droppedPacketCount += 1
             return
         }
@@ -104,7 +104,7 @@ extension ClusterState {
         // A replica repeats its primary's epoch.
         if packet.primary == nil, packet.configEpoch > sender.configEpoch {
             sender.configEpoch = packet.configEpoch
-            todo.insert([.saveConfig, .publishView])
+            todo.insert([.syncSoon, .publishView])
         }
         sender.replicationOffset = packet.replicationOffset
         noteClaimDuringElection(packet, from: sender)
@@ -141,13 +141,18 @@ extension ClusterState {
         }
         if packet.kind != .pong { sendPing(.pong, on: link) }
         noteHeader(packet, from: sender)
-        if packet.kind != .meet { sender.flags.remove(.meet) }
-        if packet.kind == .ping { updateAddress(of: sender, from: packet, on: link) }
+        if packet.kind == .ping {
+            sender.flags.remove(.meet)
+            updateAddress(of: sender, from: packet, on: link)
+        }
         if packet.kind == .pong, !link.isInbound { nodeAnswered(sender) }
         let wasReplica = sender.isReplica
         guard receiveRole(packet, of: sender) else { return }
+        if wasReplica, sender.isPrimary, sender.isFailed { clearFailure(of: sender) }
         receiveClaim(packet, of: sender, wasReplica: wasReplica)
-        repairConfigEpochCollision(with: sender)
+        if sender.configEpoch == myself.configEpoch {
+            repairConfigEpochCollision(with: sender, claim: SlotSet(bitmap: packet.slots))
+        }
         if let gossip = packet.gossip {
             receiveGossip(gossip, from: sender)
         } else {
@@ -214,13 +219,13 @@ extension ClusterState {
             } else {
                 unassignAll(of: sender)
             }
-            todo.insert([.saveConfig, .updateHealth, .publishView])
+            todo.insert([.syncSoon, .updateHealth, .publishView])
         }
         if !sender.isReplica {
             sender.flags.remove([.primary, .migrateTo])
             sender.flags.insert(.replica)
             slotTablesAreStale = true
-            todo.insert([.saveConfig, .updateHealth, .publishView])
+            todo.insert([.syncSoon, .updateHealth, .publishView])
         }
         if let primary, sender.primary !== primary {
             if let old = sender.primary { detach(sender, from: old) }
@@ -228,7 +233,7 @@ extension ClusterState {
             // Before the sender's shard id changes: whether the new primary shares our history depends on it.
             repairReplicaOfReplica()
             setShardID(primary.shardID, of: sender)
-            todo.insert(.saveConfig)
+            todo.insert(.syncSoon)
         }
         return true
     }
@@ -289,7 +294,7 @@ extension ClusterState {
         setAsPrimary(node)
         node.configEpoch = update.configEpoch
         if update.configEpoch > currentEpoch { currentEpoch = update.configEpoch }
-        todo.insert([.saveConfig, .publishView])
+        todo.insert([.syncSoon, .publishView])
         updateSlots(of: node, epoch: update.configEpoch, claim: SlotSet(bitmap: update.slots))
     }
 

@@ -264,6 +264,7 @@ extension ClusterState {
         health.confirm()
         if myself.configEpoch < election.epoch {
             myself.configEpoch = election.epoch
+            electedEpoch = election.epoch
             log(.notice, "configEpoch set to \(election.epoch) after successful failover")
         }
         replaceMyPrimary()
@@ -332,6 +333,8 @@ extension ClusterState {
         if sender.isPrimary { return "it is a primary node" }
         guard let primary = sender.primary else { return "I don't know its primary" }
         if !primary.isFailed, !packet.messageFlags.contains(.forceAck) { return "its primary is up" }
+        // An operator may force a failover of a working primary. Who believes that it failed is wrong.
+        if primary.isMyself, packet.flags.contains(.myPrimaryFailed) { return "I am its primary, and up" }
         let claim = SlotSet(bitmap: packet.slots)
         var reason: String?
         claim.forEach { slot in

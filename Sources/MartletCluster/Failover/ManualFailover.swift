@@ -40,7 +40,8 @@ extension ClusterState {
 
     func receiveManualFailoverStart(from sender: ClusterNode) {
         guard myself.isPrimary, sender.primary === myself else { return }
-        resetManualFailover()
+        // Not by way of `resumeWrites`: a write between two pauses would be beyond the offset that the replica was told.
+        manualFailover = ManualFailover()
         let timeout = configuration.manualFailoverTimeoutMilliseconds
         manualFailover.endsAt = now + saturatingProduct(timeout, 1)
         manualFailover.replica = sender

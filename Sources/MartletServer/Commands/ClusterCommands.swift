@@ -243,6 +243,7 @@ extension ClusterConfiguration {
         allowsPubSubShardWhenDown = configuration.clusterAllowsShardPubSubWhenDown
         blacklistTTLSeconds = Int64(configuration.clusterBlacklistSeconds)
         manualFailoverTimeoutMilliseconds = Int64(configuration.clusterManualFailoverMilliseconds)
+        stallTimeoutMilliseconds = Int64(configuration.clusterStallMilliseconds)
         linkSendBufferLimitBytes = Int(clamping: configuration.clusterLinkSendBufferLimit)
     }
 }
