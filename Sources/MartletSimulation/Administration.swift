@@ -34,7 +34,8 @@ extension Simulation {
         fingerprint.add(Array(words.utf8))
         var reply: ClusterReply?
         event(process) { reply = $0.execute(request, now: $1) }
-        return reply
+        // Who dies on the way does not answer.
+        return nodes[index].process === process ? reply : nil
     }
 
     func nodeID(_ index: Int) -> NodeID? { nodes[index].process?.state.view.nodeID }

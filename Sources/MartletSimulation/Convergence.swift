@@ -123,10 +123,13 @@ extension Simulation {
             if nodes[primary.node].data.values != node.data.values
                 || nodes[primary.node].data.offset != node.data.offset
             {
+                let other = nodes[primary.node].data
+                let key = other.values.indices.first { other.values[$0] != node.data.values[$0] } ?? 0
                 return fail(
                     .acknowledgedWrites,
                     "replica \(node.index) at offset \(node.data.offset) differs from node \(primary.node) at "
-                        + "\(nodes[primary.node].data.offset)")
+                        + "\(other.offset): key \(key) (slot \(workload.slots[key].rawValue)) has "
+                        + "\(node.data.values[key].suffix(4)), not \(other.values[key].suffix(4))")
             }
         }
         checkWrites(owners: owners)

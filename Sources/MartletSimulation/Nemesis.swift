@@ -155,7 +155,6 @@ extension Simulation {
         guard self.process(process.id) != nil, process.isStopped else { return }
         say("node \(process.id.node) runs again")
         process.isStopped = false
-        process.resumedAt = time
         let deferred = process.deferred
         process.deferred = []
         for action in deferred { action() }

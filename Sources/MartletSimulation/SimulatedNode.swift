@@ -66,10 +66,11 @@ final class SimulatedProcess {
     var tickGeneration: UInt64 = 0
     var lastStatus = ReplicationStatus()
     var isStalled = false
-    /// SIGCONT came then.
-    var resumedAt: Int64 = 0
     /// Of the last packet that claimed slots.
     var claimedEpoch: UInt64 = 0
+    /// When it last wrote to a slot that it has lost, in reach of somebody who knows, and since when it has done so.
+    var contradictedAt: Int64 = 0
+    var contradictedSince: Int64 = 0
     /// The promotion under way is the end of a coordinated manual failover.
     var isCoordinatedFailover = false
 

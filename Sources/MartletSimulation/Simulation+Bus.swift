@@ -35,6 +35,8 @@ extension Simulation {
         fingerprint.add(.fault, time: time, node: index)
         say("node \(index) starts as \(state.view.nodeID), epoch \(state.view.currentEpoch)")
         process.lastPrimaryContact = coreTime(index)
+        // A restarted primary goes on under a new replication ID: it may have been elected and not have begun one.
+        if !state.view.isReplica { node.data.becomePrimary(newHistory: random.next()) }
         // The command thread has loaded its data and compares it with the configuration.
         perform(process)
         adoptView(process)

@@ -25,7 +25,7 @@ extension Simulation {
             return
         }
         if process.commandBlockedUntil > time {
-            queue.add(at: process.commandBlockedUntil) { [self] in turn(id) }
+            queue.add(at: min(process.commandBlockedUntil, time + 100_000)) { [self] in turn(id) }
             return
         }
         process.isTurnPlanned = false

@@ -162,7 +162,23 @@ package final class Simulation {
         outcome.virtualMilliseconds = simulation.elapsedMilliseconds
         outcome.statistics = simulation.statistics
         outcome.weather = simulation.weather.description
+        if outcome.violation != nil { simulation.describeNodes() }
         return outcome
+    }
+
+    /// How every node that runs saw the cluster when a promise was broken.
+    private func describeNodes() {
+        guard options.transcript != nil else { return }
+        for node in nodes {
+            for words in ["NODES", "LINKS"] {
+                guard let reply = command(node.index, words) else { continue }
+                if case .verbatim(let text) = reply {
+                    say("node \(node.index) CLUSTER \(words):\n\(text)")
+                } else {
+                    say("node \(node.index) CLUSTER \(words): \(reply)")
+                }
+            }
+        }
     }
 
     private func runHistory() {

@@ -9,7 +9,7 @@ import MartletCluster
 // 1. a replica is promoted (by an election, FORCE or TAKEOVER) and the write is not in its data: it had not reached
 //    the replica that took over;
 // 2. the primary that executed it had been replaced already and did not know it yet; that may last for a bounded time
-//    only;
+//    only, while anybody who knows of the successor can be reached;
 // 3. its slot was in the middle of a migration when a node of one of the two shards failed: Redis' key-by-key migration
 //    promises nothing then.
 //
@@ -62,14 +62,14 @@ struct GroundTruth {
         let isOwner = process.view.state(of: slot).contains(.mine)
         if isOwner, claim.node != node, process.view.configEpoch < claim.epoch {
             write.isExcused = true
-            let since = max(claim.time, process.resumedAt, process.commandBlockedUntil)
+            let since = simulation.contradictedSince(process, slot, by: claim.node)
             let limit = 2 * simulation.weather.nodeTimeoutMilliseconds + 10_000
             if simulation.time - since > limit * 1000 {
                 simulation.fail(
                     .acknowledgedWrites,
                     "node \(node) still accepts writes to slot \(slot.rawValue) with epoch "
-                        + "\(process.view.configEpoch), \((simulation.time - since) / 1000) ms after node "
-                        + "\(claim.node) took it in epoch \(claim.epoch)")
+                        + "\(process.view.configEpoch), \((simulation.time - since) / 1000) ms after it could have "
+                        + "heard that node \(claim.node) took it in epoch \(claim.epoch)")
             }
         }
         writes[key].append(write)
@@ -143,6 +143,23 @@ struct GroundTruth {
 }
 
 extension Simulation {
+    /// Since when `process`, which still serves a slot that it has lost to `successor`, has been in touch with a node
+    /// that knows it. Whoever knows may all be down: the news cannot spread then.
+    fileprivate func contradictedSince(_ process: SimulatedProcess, _ slot: HashSlot, by successor: Int) -> Int64 {
+        let own = process.id.node
+        let isContradicted = nodes.contains { node in
+            guard let other = node.process, node.index != own, !other.isStopped, network.isOpen(own, node.index),
+                network.isOpen(node.index, own),
+                let owner = other.publishedView.node(at: other.publishedView.owner(of: slot))
+            else { return false }
+            return nodeByIP[owner.ip] == successor
+        }
+        // A gap in the samples: it was cut off, or stood still.
+        if !isContradicted || time - process.contradictedAt > 1_000_000 { process.contradictedSince = time }
+        process.contradictedAt = time
+        return process.contradictedSince
+    }
+
     /// The command thread of a node begins to act as a primary.
     func noteNewPrimary(_ process: SimulatedProcess) {
         let node = nodes[process.id.node]
