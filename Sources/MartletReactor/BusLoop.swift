@@ -71,8 +71,6 @@ final class BusLoop {
     private var lastStatus = ReplicationStatus()
     /// Times that the command thread was told whom to follow.
     private var followCount = 0
-    /// One of those has no history in common with what the command thread may still hold.
-    private var awaitsNewHistory = false
     private var isStalled = false
     /// Monotonic milliseconds.
     private var lastTurn: Int64
@@ -250,12 +248,12 @@ final class BusLoop {
 
     private func readStatus(_ monotonic: Int64) {
         let now = now
-        if awaitsNewHistory { awaitsNewHistory = status.followCount < followCount }
+        // Until the command thread has heard of its new primary, the status is about the old one, or about writes of its
+        // own: with that data this node must not be elected.
+        let isOutdated = status.followCount < followCount
         let contact = status.lastPrimaryContact
-        // Until the command thread has heard of its new primary, the status is about the old one: with that data this
-        // node must not be elected.
         let current =
-            awaitsNewHistory
+            isOutdated
             ? ReplicationStatus()
             : ReplicationStatus(
                 offset: status.replicationOffset, isPrimaryLinkUp: status.isPrimaryLinkUp,
@@ -317,7 +315,6 @@ final class BusLoop {
             case .closeLink(let id): letGo(id)
             case .send(let id, let packet): send(id, packet)
             case .followPrimary(let id, let host, let port, let sharesHistory):
-                awaitsNewHistory = !sharesHistory || (awaitsNewHistory && status.followCount < followCount)
                 followCount += 1
                 notices.post(.followPrimary(id, host: host, port: port, sharesHistory: sharesHistory))
             case .becomePrimary: notices.post(.becomePrimary)

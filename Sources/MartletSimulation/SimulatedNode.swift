@@ -100,6 +100,8 @@ final class SimulatedProcess {
     var primaryLink = PrimaryLink.none
     var followedNode = -1
     var mustResyncFully = false
+    /// Notices of a primary to follow that the command thread has not handled yet.
+    var pendingFollowCount = 0
     /// Counts changes of what we follow, so that late events of an earlier link are told apart.
     var linkGeneration = 0
     /// In the core's time, milliseconds.

@@ -152,6 +152,7 @@ extension Simulation {
         case .closeLink(let link): closeLink(link, process)
         case .send(let link, let bytes): send(bytes, link, process)
         case .followPrimary(_, let host, _, let sharesHistory):
+            process.pendingFollowCount += 1
             notify(process, .follow(ip: host, sharesHistory: sharesHistory))
         case .becomePrimary: notify(process, .becomePrimary)
         case .pauseWrites(let until):
@@ -207,8 +208,11 @@ extension Simulation {
         let index = process.id.node
         var isUp = false
         if case .up = process.primaryLink { isUp = true }
-        let status = ReplicationStatus(
-            offset: nodes[index].data.offset, isPrimaryLinkUp: isUp, lastPrimaryContact: process.lastPrimaryContact)
+        var status = ReplicationStatus()
+        if process.pendingFollowCount == 0 {
+            status = ReplicationStatus(
+                offset: nodes[index].data.offset, isPrimaryLinkUp: isUp, lastPrimaryContact: process.lastPrimaryContact)
+        }
         if status == process.lastStatus { return }
         process.lastStatus = status
         event(process) { $0.replicationChanged(status, now: $1) }

@@ -51,6 +51,7 @@ extension Simulation {
         let node = nodes[process.id.node]
         switch notice {
         case .follow(let ip, let sharesHistory):
+            process.pendingFollowCount -= 1
             follow(nodeByIP[ip] ?? -1, sharesHistory: sharesHistory, process)
         case .becomePrimary:
             process.linkGeneration += 1

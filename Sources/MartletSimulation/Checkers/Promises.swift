@@ -127,6 +127,8 @@ extension Simulation {
 
     func viewPublished(_ process: SimulatedProcess, old: ClusterView) {
         let view = process.publishedView, index = process.id.node
+        // Also if its command thread is too busy to see that before it is promoted again.
+        if view.isReplica { nodes[index].servesAsReplica = true }
         let isSame = view.slotStates == old.slotStates && view.isReplica == old.isReplica && view.isOK == old.isOK
         if isSame, view.configEpoch == old.configEpoch { return }
         if let summary = nodes[index].disk.summary, summary.isReplica, !view.isReplica {
