@@ -167,7 +167,10 @@ package struct Node: ~Copyable {
         observeMemory()
     }
 
-    deinit { commandStatistics.deallocate() }
+    deinit {
+        for client in clients { Self.free(client) }
+        commandStatistics.deallocate()
+    }
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
@@ -225,7 +228,7 @@ package struct Node: ~Copyable {
 
     // MARK: Clients
 
-    /// A new client; it lives until ``remove(_:)``.
+    /// A new client; it lives until ``remove(_:)``, or as long as the node.
     package mutating func addClient(
         address: String, localAddress: String, fd: Int32, isUnixSocket: Bool = false
     ) -> ClientPointer {
@@ -255,6 +258,10 @@ package struct Node: ~Copyable {
             clients[index] = last
             last.pointee.listIndex = index
         }
+        Self.free(client)
+    }
+
+    private static func free(_ client: ClientPointer) {
         client.deinitialize(count: 1)
         client.deallocate()
     }

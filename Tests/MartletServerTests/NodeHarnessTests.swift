@@ -1,5 +1,7 @@
 import Testing
 
+@testable import MartletServer
+
 @Suite struct NodeHarnessTests {
     @Test func commandsAreAnsweredAsOverASocket() {
         let node = NodeHarness()
@@ -13,5 +15,19 @@ import Testing
         let node = NodeHarness()
         #expect(node.propagation(of: "SET key value") == ["0 SET key value"])
         #expect(node.propagation(of: "GET key") == [])
+    }
+
+    @Test("What clients hold is freed with their node, as in a simulation that restarts nodes")
+    func clientsEndWithTheirNode() {
+        var name: [UInt8] = [1]
+        name.reserveCapacity(2)
+        let address = name.withUnsafeBytes(\.baseAddress)
+        do {
+            let node = NodeHarness()
+            node.connect().pointee.name = name
+        }
+        // Only who holds an array alone may change it in place.
+        name.append(2)
+        #expect(name.withUnsafeBytes(\.baseAddress) == address)
     }
 }
