@@ -127,6 +127,12 @@ package struct Keyspace: ~Copyable {
         if let address = databases[database].tables[table].bucketAddress(of: hash) { prefetch(address) }
     }
 
+    /// Asks for the entry that the look-up will read next. To be called a while after ``prefetchBucket``.
+    @inline(__always)
+    package func prefetchEntry(database: Int, hash: UInt64, table: Int) {
+        databases[database].tables[table].prefetchEntry(of: hash)
+    }
+
     /// Whether the tables have the key, expired or not.
     func contains(_ key: Key, database: Int) -> Bool { databases[database].place(of: key) != nil }
 

@@ -81,6 +81,21 @@ package struct HashTable: ~Copyable {
         bucket(of: hash).map { UnsafeRawPointer($0) }
     }
 
+    /// Asks for the first entry whose tag matches, and for the cache line behind it, which mostly holds the value. To be
+    /// called when the bucket has been asked for: many misses are then under way at a time instead of one after another.
+    @inline(__always) package func prefetchEntry(of hash: UInt64) {
+        guard let bucket = bucket(of: hash) else { return }
+        let metadata = bucket.load(as: UInt64.self)
+        let difference = metadata ^ (Self.tag(hash) &* 0x0101_0101_0101_0100)
+        let candidates = (difference &- 0x0101_0101_0101_0101) & ~difference & 0x8080_8080_8080_8000
+        if candidates == 0 { return }
+        // Perhaps a free place: what lies there is no address then, which a prefetch does not mind.
+        let bits = (bucket + (candidates.trailingZeroBitCount &>> 3) &* 8).load(as: UInt.self)
+        guard let entry = UnsafeRawPointer(bitPattern: bits) else { return }
+        prefetch(entry)
+        prefetch(entry + 64)
+    }
+
     /// The place that holds the entry of a key, or nil.
     ///
     /// - Complexity: O(1) on average.

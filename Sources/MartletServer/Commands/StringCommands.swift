@@ -662,6 +662,9 @@ extension Keyspace {
                     prefetchBucket(database: selected, hash: key.hash, table: key.table)
                     keys.initializeElement(at: number, to: key)
                 }
+                for number in 0..<count {
+                    prefetchEntry(database: selected, hash: keys[number].hash, table: keys[number].table)
+                }
                 for number in 0..<count { visit(keys[number], index + number * step, &self) }
                 index += count * step
             }
