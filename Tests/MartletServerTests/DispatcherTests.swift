@@ -64,6 +64,30 @@ import Testing
     }
 }
 
+/// Where a replica of a cluster lets a command run.
+@Suite struct ReplicaRedirectionTests {
+    /// 7629 is the slot of `k`.
+    private static let moved = "-MOVED 7629 127.0.0.1:7000\r\n"
+
+    @Test(
+        "A replica sends clients to its primary, but answers what only reads after READONLY",
+        arguments: [
+            ("GET k", "$-1\r\n"), ("MGET k", "*1\r\n$-1\r\n"), ("MGET k {k}2", "*2\r\n$-1\r\n$-1\r\n"),
+            ("EXISTS k", ":0\r\n"), ("OBJECT ENCODING k", "$-1\r\n"), ("BITOP NOT k k", nil), ("SET k 1", nil),
+            ("DEL k", nil), ("DEL k {k}2", nil), ("GETDEL k", nil),
+        ])
+    func readOnly(_ line: String, reply: String?) throws {
+        let node = NodeHarness(isClustered: true)
+        try node.followOwnerOfAllSlots()
+        #expect(node(line) == Self.moved)
+        #expect(node("READONLY") == "+OK\r\n")
+        #expect(node(line) == reply ?? Self.moved)
+        #expect(node("READWRITE") == "+OK\r\n")
+        #expect(node(line) == Self.moved)
+        #expect(node("MGET k other") == "-CROSSSLOT Keys in request don't hash to the same slot\r\n")
+    }
+}
+
 /// Keys of slots that went to another node.
 @Suite struct LostSlotTests {
     private let slot = Array("{a}".utf8).withUnsafeBytes { HashSlot.of($0) }

@@ -87,11 +87,30 @@ final class NodeHarness {
 
     /// Makes a node in cluster mode the only one of its cluster, with every slot.
     func serveAllSlots() {
+        joinCluster(remembering: nil)
+        changeCluster("ADDSLOTSRANGE", "0", "16383")
+    }
+
+    /// Gives a node in cluster mode the view of a cluster in which it is the replica of one that has every slot.
+    func followOwnerOfAllSlots() throws {
+        let myself = String(repeating: "a", count: 40), owner = String(repeating: "b", count: 40)
+        joinCluster(
+            remembering: try NodesConf.parse(
+                """
+                \(myself) 127.0.0.1:7001@17001 myself,slave \(owner) 0 0 1 connected
+                \(owner) 127.0.0.1:7000@17000 master - 0 0 1 connected 0-16383
+                vars currentEpoch 1 lastVoteEpoch 0
+
+                """))
+        node.follow(host: "127.0.0.1", port: 7000)
+        changeCluster("INFO")
+    }
+
+    private func joinCluster(remembering conf: NodesConf?) {
         var configuration = ClusterConfiguration()
         configuration.requiresFullCoverage = false
         clusterNow = nowMilliseconds
-        cluster = ClusterState(configuration: configuration, conf: nil, random: PRNG(seed: 1), now: clusterNow)
-        changeCluster("ADDSLOTSRANGE", "0", "16383")
+        cluster = ClusterState(configuration: configuration, conf: conf, random: PRNG(seed: 1), now: clusterNow)
     }
 
     /// Runs a CLUSTER subcommand on the cluster's state machine; the node has the view that it leads to.

@@ -46,8 +46,10 @@ import Testing
     @Test(
         "What touches a key that is being moved waits; the rest goes on",
         arguments: [
-            ("GET k", true), ("MGET a k", true), ("FLUSHALL", true), ("SWAPDB 0 1", true), ("MIGRATE h 1 k 0 9", true),
-            ("GET other", false), ("MGET a b", false), ("DBSIZE", false), ("PING", false), ("MULTI", false),
+            ("GET k", true), ("MGET a k", true), ("MGET k", true), ("OBJECT ENCODING k", true), ("FLUSHALL", true),
+            ("SWAPDB 0 1", true), ("MIGRATE h 1 k 0 9", true), ("MIGRATE h 1 '' 0 9 KEYS a k", true),
+            ("GET other", false), ("OBJECT ENCODING other", false), ("MGET a b", false), ("DBSIZE", false),
+            ("PING", false), ("MULTI", false),
         ])
     func locks(_ line: String, waits: Bool) {
         let node = NodeHarness()
@@ -59,6 +61,18 @@ import Testing
         node.node.migrationEnded(token(of: node.client), .failed("-IOERR"))
         #expect(parked(other) == .notParked)
         #expect(parked(node.client) == .notParked)
+    }
+
+    @Test("A key that is moved twice at a time is free when the last transfer has ended")
+    func lockedTwice() {
+        let node = NodeHarness()
+        node("SET k 1")
+        node("MIGRATE 127.0.0.1 1 '' 0 1000 KEYS k k")
+        node("GET k", as: node.connect())
+        #expect(node.node.parkedClients.count == 2)
+        node.node.migrationEnded(token(of: node.client), .failed("-IOERR"))
+        #expect(node.node.parkedClients.isEmpty)
+        #expect(node("GET k", as: node.connect()) == .bulk("1"))
     }
 
     @Test("The offset of a manual failover is told when the last transfer has ended")

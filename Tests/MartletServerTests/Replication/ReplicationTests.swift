@@ -224,6 +224,27 @@ struct ReplicationTests {
         #expect(replica.node.replicationOffset == before + Int64(parts.map(\.count).reduce(0, +)))
     }
 
+    @Test("GETACK is answered with the offset before it, and counts for the next", arguments: [1, 5, 1000])
+    func acknowledgement(pieceBytes: Int) {
+        let network = ReplicationNetwork(seed: 42, nodeCount: 2)
+        follow(network, 2, 1)
+        let replica = network[2]
+        let before = replica.node.replicationOffset
+        let set = RESPText.command(["SET", "k", "v"])
+        let getAck = RESPText.command(["REPLCONF", "GETACK", "*"])
+        let stream = set + getAck + set + getAck
+        for start in stride(from: 0, to: stream.count, by: pieceBytes) {
+            stream[start..<min(start + pieceBytes, stream.count)].withUnsafeBytes {
+                replica.node.primaryLinkReceived($0)
+            }
+        }
+        let offsets = [before + Int64(set.count), before + Int64(set.count * 2 + getAck.count)]
+        #expect(
+            Array(replica.node.primaryLinkOutput)
+                == offsets.flatMap { RESPText.command(["REPLCONF", "ACK", String($0)]) })
+        #expect(replica.node.replicationOffset == before + Int64(stream.count))
+    }
+
     @Test("WAIT is answered when enough replicas have acknowledged, or when its time is over")
     func wait() {
         let network = ReplicationNetwork(seed: 11, nodeCount: 3)
