@@ -203,7 +203,7 @@ package struct Reactor: ~Copyable {
         if node.time.monotonicMilliseconds >= nextCron { cron() }
         node.endTurn()
         carryOutEffects()
-        if node.isFollowing { sendToPrimary() }
+        if primaryLink != nil { sendToPrimary() }
         reportReplication()
         sendQueued()
         // Sending has effects, too: a link breaks, a replica has its image and wants the log.
@@ -301,7 +301,7 @@ package struct Reactor: ~Copyable {
             let client = node.clients[cronClientIndex]
             cronClientIndex += 1
             guard let connection = connection(of: client) else { continue }
-            if timeout > 0, !client.pointee.isParked,
+            if timeout > 0, !client.isParked,
                 client.pointee.flags.isDisjoint(with: [.replica, .primary]),
                 node.time.unixMilliseconds - client.pointee.lastInteraction > timeout
             {
@@ -436,7 +436,7 @@ package struct Reactor: ~Copyable {
         let client = connection.pointee.client
         // Its bytes may not move now; what has come since is still there in the next turn.
         if connection.pointee.isInBatch { return }
-        if client.pointee.isParked {
+        if client.isParked {
             // Only to notice a closed connection and to keep the socket drained; executed after the client resumes.
             receiveIntoPending(connection)
             return
@@ -499,9 +499,9 @@ package struct Reactor: ~Copyable {
                 base: base, count: count, client: UnsafeMutableRawPointer(client),
                 connection: UnsafeMutableRawPointer(connection)))
         connection.pointee.isInBatch = true
-        if client.pointee.flags.contains(.replica) { node.replicaHeard(client) }
+        if client.isReplica { node.replicaHeard(client) }
         var limits = node.requestLimits
-        limits.isAuthenticated = client.pointee.isAuthenticated
+        limits.isAuthenticated = client.isAuthenticated
         connection.pointee.missing = RequestParser.parse(
             chunk: chunk, limits: limits, partial: &connection.pointee.partial, into: &batch)
         node.prepare(batch, from: first)
@@ -534,8 +534,8 @@ package struct Reactor: ~Copyable {
         }
         client.pointee.queryBytes = connection.pointee.pending.count
         client.pointee.queryCapacity = connection.pointee.pending.capacity
-        if client.pointee.reply.count > 0 || client.pointee.isClosing {
-            if client.pointee.reply.count > 1 << 16 || !client.pointee.isAuthenticated { checkOutputLimit(connection) }
+        if client.pointee.reply.count > 0 || client.isClosing {
+            if client.pointee.reply.count > 1 << 16 || !client.isAuthenticated { checkOutputLimit(connection) }
             queueWrite(connection)
         }
     }
@@ -551,7 +551,7 @@ package struct Reactor: ~Copyable {
         let limit = node.configuration.outputBufferLimits.normal
         var isExceeded = limit.hardBytes > 0 && unsent > limit.hardBytes
         // Who has not authenticated may not make us keep replies that it does not read.
-        if !client.pointee.isAuthenticated, unsent > Self.unauthenticatedReplyBytesMax { isExceeded = true }
+        if !client.isAuthenticated, unsent > Self.unauthenticatedReplyBytesMax { isExceeded = true }
         if limit.softBytes > 0, unsent > limit.softBytes {
             let now = node.time.unixMilliseconds
             if client.pointee.softLimitSince == 0 { client.pointee.softLimitSince = now }
@@ -647,7 +647,7 @@ package struct Reactor: ~Copyable {
         resumed.removeAll(keepingCapacity: true)
         for connection in connections
         where !connection.pointee.isClosed && !connection.pointee.isInBatch
-            && !connection.pointee.client.pointee.isParked
+            && !connection.pointee.client.isParked
         {
             connection.pointee.missing = 0
             parsePending(connection)

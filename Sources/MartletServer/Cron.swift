@@ -25,8 +25,11 @@ extension Node {
 
     /// Whether the next turn should begin at once, though nothing may have arrived.
     package var hasUrgentWork: Bool {
-        if !lostSlots.isEmpty, !pauses.holdsOffset { return true }
-        return activeExpiry.hasWork && debugSettings.isActiveExpiryOn && !debugSettings.isCronPaused
+        // (Mutating, like all that a turn asks: a borrowed node would be copied first.)
+        mutating get {
+            if !lostSlots.isEmpty, !pauses.holdsOffset { return true }
+            return activeExpiry.hasWork && debugSettings.isActiveExpiryOn && !debugSettings.isCronPaused
+        }
     }
 
     /// Takes about a millisecond.

@@ -247,7 +247,7 @@ package struct Node: ~Copyable {
 
     /// Ends a client; the pointer is dead afterwards.
     package mutating func remove(_ client: ClientPointer) {
-        if client.pointee.isParked { endPark(client) }
+        if client.isParked { endPark(client) }
         forgetWatches(client)
         // Whoever carries effects out may be in the midst of them: their places stay.
         for index in effects.indices where effects[index].names(client) { effects[index] = .nothing }
@@ -271,7 +271,7 @@ package struct Node: ~Copyable {
     /// Lets a client wait; nothing of it is executed until ``unpark(_:)``.
     package mutating func park(_ client: ClientPointer, _ reason: Parked) {
         precondition(reason != .notParked)
-        precondition(!client.pointee.isParked)
+        precondition(!client.isParked)
         client.pointee.parked = reason
         client.pointee.parkedIndex = parkedClients.count
         parkedClients.append(client)
@@ -289,12 +289,12 @@ package struct Node: ~Copyable {
 
     /// The wait is over: replies are sent, and what the client sent meanwhile runs.
     package mutating func unpark(_ client: ClientPointer) {
-        guard client.pointee.isParked else { return }
+        guard client.isParked else { return }
         endPark(client)
         // An EXEC that was suspended for this answer goes on; it may have to wait again.
         if client.pointee.transaction?.nextCommand != nil {
             continueTransaction(client)
-            if client.pointee.isParked { return }
+            if client.isParked { return }
         }
         effects.append(.send(client))
         effects.append(.resume(client))

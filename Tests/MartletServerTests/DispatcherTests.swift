@@ -11,7 +11,7 @@ import Testing
         node.node.effects.count { if case .resume = $0 { true } else { false } }
     }
 
-    private func isClosing(_ client: ClientPointer) -> Bool { client.pointee.isClosing }
+    private func isClosing(_ client: ClientPointer) -> Bool { client.isClosing }
 
     @Test(
         "What stands behind AUTH in the same bytes is judged as that of a client that has authenticated",

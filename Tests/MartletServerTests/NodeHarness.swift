@@ -63,7 +63,7 @@ final class NodeHarness {
                     connection: nil))
             var partial: PartialRequest?
             _ = RequestParser.parse(
-                chunk: chunk, limits: RequestLimits(isAuthenticated: client.pointee.isAuthenticated),
+                chunk: chunk, limits: RequestLimits(isAuthenticated: client.isAuthenticated),
                 partial: &partial, into: &batch)
             node.prepare(batch, from: 0)
             node.execute(batch)

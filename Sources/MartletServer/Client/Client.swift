@@ -100,10 +100,14 @@ package struct Client: ~Copyable {
         createdAt = now
         lastInteraction = now
     }
-
-    package var isParked: Bool { parked != .notParked }
-    package var isClosing: Bool { !flags.isDisjoint(with: [.closeAfterReply, .closeNow]) }
-    package var isAuthenticated: Bool { flags.contains(.authenticated) }
 }
 
 package typealias ClientPointer = UnsafeMutablePointer<Client>
+
+/// Of the pointer, because a question to `pointee` itself copies the whole client first.
+extension UnsafeMutablePointer<Client> {
+    package var isParked: Bool { pointee.parked != .notParked }
+    package var isClosing: Bool { !pointee.flags.isDisjoint(with: [.closeAfterReply, .closeNow]) }
+    package var isAuthenticated: Bool { pointee.flags.contains(.authenticated) }
+    package var isReplica: Bool { pointee.flags.contains(.replica) }
+}

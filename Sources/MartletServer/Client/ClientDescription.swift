@@ -55,7 +55,7 @@ extension Node {
         if flags.contains(.replica) { letters += "S" }
         if flags.contains(.primary) { letters += "M" }
         if client.pointee.isInTransaction { letters += "x" }
-        if client.pointee.isParked { letters += "b" }
+        if client.isParked { letters += "b" }
         if flags.contains(.closeAfterReply) { letters += "c" }
         if flags.contains(.closeNow) { letters += "A" }
         if flags.contains(.unixSocket) { letters += "U" }

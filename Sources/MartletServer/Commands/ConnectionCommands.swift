@@ -163,7 +163,7 @@ extension Node {
                 throw .message("ERR Syntax error in HELLO option '\(String(bytes: request[index]))'")
             }
         }
-        guard client.pointee.isAuthenticated else {
+        guard client.isAuthenticated else {
             throw .text(
                 """
                 NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> \

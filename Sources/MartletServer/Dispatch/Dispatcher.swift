@@ -37,19 +37,23 @@ extension Node {
     private static var entriesAhead: Int { 12 }
 
     @inline(__always)
-    private func prefetchBucket(of request: ParsedRequest, _ chunks: UnsafeMutablePointer<Chunk>) {
-        if request.keyHash == 0 { return }
-        let client = chunks[request.chunk].client.assumingMemoryBound(to: Client.self)
+    private mutating func prefetchBucket(
+        of request: UnsafeMutablePointer<ParsedRequest>, _ chunks: UnsafeMutablePointer<Chunk>
+    ) {
+        if request.pointee.keyHash == 0 { return }
+        let client = (chunks + request.pointee.chunk).pointee.client.assumingMemoryBound(to: Client.self)
         keyspace.prefetchBucket(
-            database: client.pointee.database, hash: request.keyHash, table: Int(request.slot))
+            database: client.pointee.database, hash: request.pointee.keyHash, table: Int(request.pointee.slot))
     }
 
     @inline(__always)
-    private func prefetchEntry(of request: ParsedRequest, _ chunks: UnsafeMutablePointer<Chunk>) {
-        if request.keyHash == 0 { return }
-        let client = chunks[request.chunk].client.assumingMemoryBound(to: Client.self)
+    private mutating func prefetchEntry(
+        of request: UnsafeMutablePointer<ParsedRequest>, _ chunks: UnsafeMutablePointer<Chunk>
+    ) {
+        if request.pointee.keyHash == 0 { return }
+        let client = (chunks + request.pointee.chunk).pointee.client.assumingMemoryBound(to: Client.self)
         keyspace.prefetchEntry(
-            database: client.pointee.database, hash: request.keyHash, table: Int(request.slot))
+            database: client.pointee.database, hash: request.pointee.keyHash, table: Int(request.pointee.slot))
     }
 
     /// Runs every request of the batch. A chunk whose client was parked or closed keeps the rest of its bytes.
@@ -58,26 +62,26 @@ extension Node {
         let chunks = batch.chunks
         var index = 0
         let count = batch.count
-        for ahead in 0..<min(count, Self.bucketsAhead) { prefetchBucket(of: requests[ahead], chunks) }
-        for ahead in 0..<min(count, Self.entriesAhead) { prefetchEntry(of: requests[ahead], chunks) }
+        for ahead in 0..<min(count, Self.bucketsAhead) { prefetchBucket(of: requests + ahead, chunks) }
+        for ahead in 0..<min(count, Self.entriesAhead) { prefetchEntry(of: requests + ahead, chunks) }
         while index < count {
             let parsed = requests + index
             index &+= 1
             if index &+ Self.bucketsAhead <= count {
-                prefetchBucket(of: requests[index &+ Self.bucketsAhead &- 1], chunks)
+                prefetchBucket(of: requests + (index &+ Self.bucketsAhead &- 1), chunks)
             }
             if index &+ Self.entriesAhead <= count {
-                prefetchEntry(of: requests[index &+ Self.entriesAhead &- 1], chunks)
+                prefetchEntry(of: requests + (index &+ Self.entriesAhead &- 1), chunks)
             }
             let chunk = chunks + parsed.pointee.chunk
             if chunk.pointee.isStopped { continue }
             let client = chunk.pointee.client.assumingMemoryBound(to: Client.self)
-            if client.pointee.isClosing {
+            if client.isClosing {
                 chunk.pointee.isStopped = true
                 continue
             }
-            guard parsed.pointee.error == .none else {
-                if parsed.pointee.error.isForUnauthenticated, client.pointee.isAuthenticated {
+            guard case .none = parsed.pointee.error else {
+                if parsed.pointee.error.isForUnauthenticated, client.isAuthenticated {
                     // AUTH came in the same bytes: what follows it is parsed again, by the limits that hold now.
                     chunk.pointee.isStopped = true
                     chunk.pointee.consumed = parsed.pointee.start
@@ -92,7 +96,7 @@ extension Node {
                 arguments: batch.arguments + parsed.pointee.firstArgument, count: parsed.pointee.argumentCount,
                 keyHash: parsed.pointee.keyHash, slot: parsed.pointee.slot)
             let isDone = run(request, command: parsed.pointee.command, client)
-            if client.pointee.isParked || client.pointee.isClosing {
+            if client.isParked || client.isClosing {
                 chunk.pointee.isStopped = true
                 chunk.pointee.consumed = isDone ? parsed.pointee.end : parsed.pointee.start
             }
@@ -263,7 +267,7 @@ extension Node {
         let isWrite =
             flags.contains(.write) || index == execCommand && client.pointee.transaction?.hasWrites ?? false
         let isPrimaryLink = client.pointee.flags.contains(.primary)
-        if !client.pointee.isAuthenticated, !flags.contains(.noAuth) {
+        if !client.isAuthenticated, !flags.contains(.noAuth) {
             return .refused(.text("NOAUTH Authentication required."))
         }
         // What our primary sends was accepted there.

@@ -52,10 +52,10 @@ package struct Rates {
 
 extension Node {
     @inline(never)
-    func readClock() -> Int64 { services.monotonicNanoseconds() }
+    mutating func readClock() -> Int64 { services.monotonicNanoseconds() }
 
     @inline(never)
-    func recordTime(since start: Int64, index: Int) {
+    mutating func recordTime(since start: Int64, index: Int) {
         commandStatistics[index].timedCalls &+= 1
         commandStatistics[index].timedNanoseconds &+= max(0, services.monotonicNanoseconds() &- start)
     }

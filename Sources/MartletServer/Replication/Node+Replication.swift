@@ -31,8 +31,10 @@ extension Node {
 
     /// Whether the next turn has work that no event announces.
     package var wantsTurn: Bool {
-        guard let image = replication.image else { return false }
-        return image.wantsMore(slowestReader: slowestImageReader ?? image.queue.end)
+        mutating get {
+            guard let image = replication.image else { return false }
+            return image.wantsMore(slowestReader: slowestImageReader ?? image.queue.end)
+        }
     }
 
     // MARK: Roles

@@ -231,13 +231,13 @@ extension Node {
     mutating func continueTransaction(_ client: ClientPointer) {
         guard let transaction = client.pointee.transaction, var next = transaction.nextCommand else { return }
         if keyspace.propagation.isOn { beginPropagationUnit() }
-        while next < transaction.queue.count, !client.pointee.isParked {
+        while next < transaction.queue.count, !client.isParked {
             let queued = transaction.queue[next]
             next += 1
             withRequest(queued) { node, request in node.callQueued(request, index: queued.command, client) }
         }
         if isInPropagationUnit { endPropagationUnit(client) }
-        if next == transaction.queue.count, !client.pointee.isParked {
+        if next == transaction.queue.count, !client.isParked {
             client.pointee.transaction = nil
         } else {
             client.pointee.transaction?.nextCommand = next

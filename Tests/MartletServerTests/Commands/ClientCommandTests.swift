@@ -77,12 +77,12 @@ import Testing
         node.advance(milliseconds: 60_000)
         let new = node.connect(address: "10.0.0.2:2")
         #expect(node("CLIENT KILL MAXAGE 60 LADDR 127.0.0.1:6379") == ":1\r\n")
-        #expect(old.pointee.isClosing as Bool)
-        #expect(!new.pointee.isClosing as Bool)
+        #expect(old.isClosing as Bool)
+        #expect(!new.isClosing as Bool)
         #expect(node("CLIENT KILL 10.0.0.2:2") == "+OK\r\n")
-        #expect(new.pointee.isClosing as Bool)
+        #expect(new.isClosing as Bool)
         #expect(node("CLIENT KILL TYPE normal SKIPME no") == ":1\r\n")
-        #expect(node.client.pointee.isClosing as Bool)
+        #expect(node.client.isClosing as Bool)
     }
 
     @Test func aPauseOfWritesHoldsOnlyWritesBack() {
@@ -91,9 +91,9 @@ import Testing
         #expect(node("CLIENT PAUSE 1000 WRITE") == "+OK\r\n")
         #expect(node("GET key", as: other) == "$-1\r\n")
         #expect(node("SET key value", as: other) == "")
-        #expect(other.pointee.isParked as Bool)
+        #expect(other.isParked as Bool)
         #expect(node("CLIENT UNPAUSE") == "+OK\r\n")
-        #expect(!other.pointee.isParked as Bool)
+        #expect(!other.isParked as Bool)
     }
 
     @Test func aSkippedReplyIsOneReply() {

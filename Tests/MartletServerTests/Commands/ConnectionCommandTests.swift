@@ -77,7 +77,7 @@ import Testing
     @Test func nothingRunsAfterQuit() {
         let node = NodeHarness()
         #expect(node.receive(Array("QUIT\r\nSET key value\r\n".utf8)) == Array("+OK\r\n".utf8))
-        #expect(node.client.pointee.isClosing as Bool)
+        #expect(node.client.isClosing as Bool)
         #expect(node.node.keyspace.keyCount(database: 0) == 0)
     }
 

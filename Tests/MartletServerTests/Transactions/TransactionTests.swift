@@ -115,7 +115,7 @@ import Testing
             return
         }
         node.node.clusterReplied(token, .bulk("id"))
-        let isParked = node.client.pointee.isParked
+        let isParked = node.client.isParked
         let answer = String(bytes: node.client.pointee.reply.bytes)
         #expect(!isParked)
         #expect(answer == "$2\r\nid\r\n+PONG\r\n")
