@@ -153,6 +153,7 @@ extension ClusterState {
         if option == "hard" {
             currentEpoch = 0
             lastVoteEpoch = 0
+            electedEpoch = 0
             myself.configEpoch = 0
             log(.notice, "configEpoch set to 0 via CLUSTER RESET HARD")
             rename(myself, to: NodeID.random(using: &random))

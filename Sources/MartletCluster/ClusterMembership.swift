@@ -155,6 +155,7 @@ extension ClusterState {
     func load(_ conf: NodesConf) {
         currentEpoch = conf.currentEpoch
         lastVoteEpoch = conf.lastVoteEpoch
+        electedEpoch = conf.electedEpoch
         func known(_ id: NodeID) -> ClusterNode? { node(id) ?? addNode(id, flags: []) }
         for entry in conf.nodes { _ = known(entry.id) }
         for entry in conf.nodes {
@@ -216,6 +217,7 @@ extension ClusterState {
         }
         conf.currentEpoch = currentEpoch
         conf.lastVoteEpoch = lastVoteEpoch
+        conf.electedEpoch = electedEpoch
         conf.shardID = myself.shardID
         conf.hasVariables = true
         return conf

@@ -84,7 +84,7 @@ package final class ClusterState {
     package internal(set) var currentEpoch: UInt64 = 0
     /// Epoch of the last vote that we gave: never two votes in one epoch.
     package internal(set) var lastVoteEpoch: UInt64 = 0
-    /// Epoch of the last election that this node has won since it started.
+    /// Epoch of the last election that this node has won: nobody else can have come by it with consensus.
     var electedEpoch: UInt64 = 0
     var election = Election()
     var manualFailover = ManualFailover()

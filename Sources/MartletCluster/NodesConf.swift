@@ -8,7 +8,8 @@
 //
 // and a line `vars currentEpoch <n> lastVoteEpoch <n>`. Blank lines are padding. Redis 7.2 and Valkey add aux fields
 // (shard-id, nodename, tcp-port, tls-port…); Redis 7.0 would take those for a part of the hostname. So this node reads
-// them, but writes its own shard id as a variable, which Redis 7.0 and Valkey skip with a notice.
+// them, but writes its own shard id as a variable, which Redis 7.0 and Valkey skip with a notice; likewise the epoch of
+// the last election that it has won.
 //
 // A file that makes no sense is refused with line and cause, never repaired by guessing: forgetting a vote or an epoch
 // may elect two primaries.
@@ -65,6 +66,8 @@ package struct NodesConf: Sendable, Equatable {
     package var nodes: [Node] = []
     package var currentEpoch: UInt64 = 0
     package var lastVoteEpoch: UInt64 = 0
+    /// Epoch of the last election that the node has won; 0 for none.
+    package var electedEpoch: UInt64 = 0
     /// Whether the file had a `vars` line; without one no vote is known.
     package var hasVariables = false
     package var shardID: NodeID?
@@ -133,6 +136,7 @@ package struct NodesConf: Sendable, Equatable {
             switch fields[index].lowercased() {
             case "currentepoch": currentEpoch = try NodesConf.epoch(fields[index + 1], line)
             case "lastvoteepoch": lastVoteEpoch = try NodesConf.epoch(fields[index + 1], line)
+            case "myelectedepoch": electedEpoch = try NodesConf.epoch(fields[index + 1], line)
             case "myshardid":
                 guard let id = NodeID(fields[index + 1]) else {
                     throw NodesConfError(line: line, cause: "invalid shard id '\(fields[index + 1])'")
@@ -290,6 +294,7 @@ package struct NodesConf: Sendable, Equatable {
             text += "\n"
         }
         text += "vars currentEpoch \(currentEpoch) lastVoteEpoch \(lastVoteEpoch)"
+        if electedEpoch > 0 { text += " myElectedEpoch \(electedEpoch)" }
         if let shardID { text += " myShardId \(shardID)" }
         text += "\n"
         return Array(text.utf8)

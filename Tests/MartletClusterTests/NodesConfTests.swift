@@ -36,7 +36,7 @@ import Testing
         let open = """
             \(Self.a) 127.0.0.1:1@2 myself,master - 0 0 5 connected 0-99 [7->-\(Self.b)] [200-<-\(Self.b)]
             \(Self.b) :0@0 master,noaddr,nofailover - 0 0 6 disconnected
-            vars currentEpoch 6 lastVoteEpoch 0 myShardId \(Self.c)
+            vars currentEpoch 6 lastVoteEpoch 0 myElectedEpoch 5 myShardId \(Self.c)
 
             """
         let second = try #require(try parse(open))

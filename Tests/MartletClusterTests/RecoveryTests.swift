@@ -79,14 +79,20 @@ import Testing
         #expect(state.quorum == 2)
     }
 
-    @Test("an elected epoch wins against the same epoch taken by a primary that was cut off", arguments: 1...8)
-    func collisionOfElectedEpoch(seed: UInt64) throws {
+    @Test(
+        "an elected epoch wins against the same epoch taken by a primary that was cut off, also after a restart",
+        arguments: 1...8 as ClosedRange<UInt64>, [false, true])
+    func collisionOfElectedEpoch(seed: UInt64, isRestarted: Bool) throws {
         let cluster = TestCluster.booted(primaries: 3, replicas: 1, seed: seed) { $0.nodeTimeoutMilliseconds = 1_000 }
         cluster.group[0] = 1
         try #require(cluster.run(until: { cluster[3].myself.isPrimary }, timeout: 20_000) != nil)
         // As at the end of an import.
         cluster.execute(0, "BUMPEPOCH")
         try #require(cluster[0].myself.configEpoch == cluster[3].myself.configEpoch)
+        if isRestarted {
+            cluster.cutPower(3)
+            cluster.start(3)
+        }
         cluster.group = [:]
         #expect(cluster.run(until: { cluster.owner(of: 0) == 3 && cluster.allAreOK }, timeout: 20_000) != nil)
         #expect(cluster[0].myself.isReplica)
