@@ -34,6 +34,8 @@ extension ClusterState {
         case ("set-config-epoch", 2): return setConfigEpoch(words[1])
         case ("bumpepoch", 1):
             let isNew = bumpConfigEpochWithoutConsensus()
+            // Who imports a slot from here needs an epoch above this one, so it must not wait for gossip.
+            if isNew { broadcastPong() }
             return .status("\(isNew ? "BUMPED" : "STILL") \(myself.configEpoch)")
         case ("count-failure-reports", 2):
             guard let node = NodeID(words[1]).flatMap({ node($0) }) else { return .failure("Unknown node \(words[1])") }

@@ -86,6 +86,23 @@ import Testing
         #expect(cluster.members[0].view!.openSlots.isEmpty)
     }
 
+    @Test("an import is closed with an epoch above one that its source has just taken", arguments: 1...8)
+    func importAfterBump(seed: UInt64) {
+        // Found by the simulator: the import's claim was stale for everybody else, and nobody served the slot any more.
+        let cluster = TestCluster.booted(primaries: 3, replicas: 0, seed: seed)
+        #expect(cluster.execute(1, "BUMPEPOCH") == .status("BUMPED 4"))
+        cluster.run(milliseconds: 1_500)
+        #expect(cluster.execute(0, "BUMPEPOCH") == .status("BUMPED 5"))
+        cluster.run(milliseconds: 50)
+        #expect(cluster.execute(1, "SETSLOT 7 IMPORTING \(cluster.id(0))") == .ok)
+        #expect(cluster.execute(0, "SETSLOT 7 MIGRATING \(cluster.id(1))") == .ok)
+        #expect(cluster.execute(1, "SETSLOT 7 NODE \(cluster.id(1))") == .ok)
+        #expect(cluster[1].myself.configEpoch > cluster[0].myself.configEpoch)
+        #expect(cluster.execute(0, "SETSLOT 7 NODE \(cluster.id(1))") == .ok)
+        cluster.run(milliseconds: 5_000)
+        #expect(cluster.owner(of: 7) == 1)
+    }
+
     @Test("a slot claimed by a third shard is open no more")
     func thirdParty() throws {
         let cluster = TestCluster.booted(primaries: 3, replicas: 0)
