@@ -33,7 +33,9 @@ extension Simulation {
         fingerprint.add(.command, time: time, node: index)
         fingerprint.add(Array(words.utf8))
         var reply: ClusterReply?
+        obeying = index
         event(process) { reply = $0.execute(request, now: $1) }
+        obeying = nil
         // Who dies on the way does not answer.
         return nodes[index].process === process ? reply : nil
     }

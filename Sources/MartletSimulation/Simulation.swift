@@ -131,6 +131,8 @@ package final class Simulation {
     var elections = ElectionChecker()
     var epochs = EpochChecker()
     var administration = Administration()
+    /// The node that carries out a command of the operator.
+    var obeying: Int?
     /// For a network that forges votes.
     var lastHeaders: [Int: [UInt8]] = [:]
     var convergenceStart: Int64 = 0

@@ -7,9 +7,11 @@ import MartletCluster
 // is *excused*, and only then, when one of these happens:
 //
 // 1. a replica is promoted (by an election, FORCE or TAKEOVER) and the write is not in its data: it had not reached
-//    the replica that took over;
+//    the replica that took over; or the operator gives a primary that was replaced a newer epoch than its successor's,
+//    and the write is not in its data;
 // 2. the primary that executed it had been replaced already and did not know it yet; that may last for a bounded time
-//    only, while anybody who knows of the successor can be reached;
+//    only, while anybody who knows of the successor can be reached. That it has taken the successor's epoch without
+//    asking (BUMPEPOCH, the end of an import) makes no difference: the elected node keeps the slots;
 // 3. its slot was in the middle of a migration when a node of one of the two shards failed: Redis' key-by-key migration
 //    promises nothing then.
 //
@@ -45,9 +47,12 @@ struct GroundTruth {
         claims = Array(repeating: Claim(), count: keyCount)
     }
 
-    mutating func noteClaims(_ view: ClusterView, by node: Int, _ workload: Workload, time: Int64) {
+    /// Of two claims with one epoch that of an elected node counts: the other took the epoch without asking.
+    mutating func noteClaims(_ view: ClusterView, by node: Int, isElected: Bool, _ workload: Workload, time: Int64) {
         for (key, slot) in workload.slots.enumerated()
-        where view.state(of: slot).contains(.mine) && view.configEpoch > claims[key].epoch {
+        where view.state(of: slot).contains(.mine)
+            && (view.configEpoch > claims[key].epoch || (isElected && view.configEpoch == claims[key].epoch))
+        {
             claims[key] = Claim(epoch: view.configEpoch, node: node, time: time)
         }
     }
@@ -60,7 +65,7 @@ struct GroundTruth {
         var write = Write(stamp: lastStamp, node: node)
         write.isExcused = taintedSlots.contains(slot)
         let isOwner = process.view.state(of: slot).contains(.mine)
-        if isOwner, claim.node != node, process.view.configEpoch < claim.epoch {
+        if isOwner, claim.node != node, process.view.configEpoch <= claim.epoch {
             write.isExcused = true
             let since = simulation.contradictedSince(process, slot, by: claim.node)
             let limit = 2 * simulation.weather.nodeTimeoutMilliseconds + 10_000

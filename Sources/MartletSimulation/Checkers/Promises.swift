@@ -154,7 +154,27 @@ extension Simulation {
         if view.isOK, let text = ownership.noteServed(mine, by: view.nodeID, epoch: view.configEpoch) {
             fail(.slotOwnership, text)
         }
-        ground.noteClaims(view, by: index, workload, time: time)
+        let isElected = elections.requests.contains(
+            ElectionChecker.Key(node: view.nodeID, epoch: view.configEpoch))
+        if obeying == index, !old.isReplica, !isElected { noteRecapture(by: process, old: old) }
+        ground.noteClaims(view, by: index, isElected: isElected, workload, time: time)
+    }
+
+    /// An operator gave a newer epoch than its successor's (BUMPEPOCH, the end of an import) to a primary that had been
+    /// replaced and did not know it: with that it takes its slots back, as by TAKEOVER, with what it has. No node can
+    /// prevent that, since the command needs no consensus. An import is something else: its slot was not the node's.
+    private func noteRecapture(by process: SimulatedProcess, old: ClusterView) {
+        let view = process.publishedView, index = process.id.node
+        let keys = workload.slots.indices.filter { key in
+            let slot = workload.slots[key], claim = ground.claims[key]
+            return claim.node != index && view.configEpoch > claim.epoch && view.state(of: slot).contains(.mine)
+                && old.state(of: slot).contains(.mine)
+        }
+        if keys.isEmpty { return }
+        say("node \(index), which was replaced, takes \(keys.count) keys back in epoch \(view.configEpoch)")
+        if let text = ground.notePromotion(of: nodes[index], keys: keys, isCoordinated: false) {
+            fail(.acknowledgedWrites, text)
+        }
     }
 
     /// A replica has become the owner of slots.
