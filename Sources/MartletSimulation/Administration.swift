@@ -216,6 +216,7 @@ extension Simulation {
         }
         nodes[target].data.execute(.replace(key: key, stamps: nodes[source].data.values[key]))
         nodes[source].data.execute(.delete(key: key))
+        ground.noteMoved(key)
         feedReplicas(to)
         feedReplicas(from)
         return true
@@ -289,6 +290,7 @@ extension Simulation {
                 let all = Set(stray).union(nodes[owner].data.values[key]).sorted()
                 nodes[owner].data.execute(.replace(key: key, stamps: all))
                 node.data.execute(.delete(key: key))
+                ground.noteMoved(key)
                 if let process = node.process { feedReplicas(process) }
             }
         }

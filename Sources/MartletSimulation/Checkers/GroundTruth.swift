@@ -107,6 +107,11 @@ struct GroundTruth {
         }
     }
 
+    /// A key went to another shard: that its replicas have it, nobody has confirmed, and those of the old one need not.
+    mutating func noteMoved(_ key: Int) {
+        for index in writes[key].indices { writes[key][index].confirmers = [] }
+    }
+
     /// A replica takes over with what it has. Returns what is wrong.
     mutating func notePromotion(
         of node: SimulatedNode, keys: [Int], isCoordinated: Bool
@@ -121,7 +126,8 @@ struct GroundTruth {
                 if write.isAcknowledged, isCoordinated {
                     return "the coordinated failover to node \(node.index) lost write \(write.stamp) of key \(key)"
                 }
-                writes[key][index].isExcused = true
+                // What the primary executed in the pause may be acknowledged only now, and must not be lost either.
+                if !isCoordinated { writes[key][index].isExcused = true }
             }
         }
         return nil
