@@ -37,7 +37,8 @@ let package = Package(
         .executable(name: "martlet-tools", targets: ["martlet-tools"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
         // Shims over system headers and libraries: no logic in C.
@@ -72,6 +73,7 @@ let package = Package(
             imports: [
                 "MartletBase", "MartletSystem", "MartletRESP",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         program(
             "martlet-simulator",
@@ -89,7 +91,9 @@ let package = Package(
 
         tests("MartletBaseTests", of: ["MartletBase"]),
         tests("MartletSimulationTests", of: ["MartletSimulation"]),
-        tests("MartletToolTests", of: ["martlet", "MartletBase"]),
+        tests(
+            "MartletToolTests",
+            of: ["martlet", "MartletBase", "MartletRESP", .product(name: "Histogram", package: "hdrhistogram-swift")]),
         tests("MartletToolsTests", of: ["martlet-tools", "MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
         tests("MartletKeyspaceTests", of: ["MartletKeyspace", "MartletBase"]),

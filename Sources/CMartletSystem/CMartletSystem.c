@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -32,3 +33,5 @@ int martlet_set_open_files_limit(uint64_t soft, uint64_t hard) {
     struct rlimit limit = {soft, hard};
     return setrlimit(RLIMIT_NOFILE, &limit);
 }
+
+int martlet_set_timer_slack(unsigned long nanoseconds) { return prctl(PR_SET_TIMERSLACK, nanoseconds, 0, 0, 0); }

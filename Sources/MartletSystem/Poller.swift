@@ -94,7 +94,23 @@ package struct Poller: ~Copyable {
     /// - Parameter timeoutMilliseconds: 0 only looks, negative waits without limit. A signal ends the wait early
     ///   with 0 events.
     package mutating func wait(timeoutMilliseconds: Int) -> Int {
-        let count = epoll_wait(fd, events, Int32(eventsMax), Int32(clamping: timeoutMilliseconds))
+        finishWait(epoll_wait(fd, events, Int32(eventsMax), Int32(clamping: timeoutMilliseconds)))
+    }
+
+    /// As ``wait(timeoutMilliseconds:)``, for timers that are finer than a millisecond. How late the kernel may be is
+    /// set by ``Thread/setTimerSlack(nanoseconds:)``. On kernels before 5.11 it waits whole milliseconds.
+    package mutating func wait(timeoutNanoseconds: Int64) -> Int {
+        guard timeoutNanoseconds > 0 else { return wait(timeoutMilliseconds: timeoutNanoseconds < 0 ? -1 : 0) }
+        var timeout = timespec(
+            tv_sec: Int(timeoutNanoseconds / 1_000_000_000), tv_nsec: Int(timeoutNanoseconds % 1_000_000_000))
+        let count = epoll_pwait2(fd, events, Int32(eventsMax), &timeout, nil)
+        guard count >= 0 || errno != ENOSYS else {
+            return wait(timeoutMilliseconds: Int(clamping: timeoutNanoseconds / 1_000_000 + 1))
+        }
+        return finishWait(count)
+    }
+
+    private mutating func finishWait(_ count: Int32) -> Int {
         if count < 0 {
             precondition(errno == EINTR, "epoll_wait")
             eventCount = 0

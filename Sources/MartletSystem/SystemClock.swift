@@ -16,6 +16,9 @@ package enum SystemClock {
     package static var wallNanoseconds: Int64 { read(CLOCK_REALTIME) }
     package static var wallMilliseconds: Int64 { read(CLOCK_REALTIME) / 1_000_000 }
 
+    /// Time that all threads of this process have spent on processors, in user mode and in the kernel.
+    package static var processorNanoseconds: Int64 { read(CLOCK_PROCESS_CPUTIME_ID) }
+
     /// Stops the calling thread for at least so long.
     package static func sleep(microseconds: Int64) {
         var wanted = timespec(tv_sec: Int(microseconds / 1_000_000), tv_nsec: Int(microseconds % 1_000_000 * 1000))

@@ -39,6 +39,12 @@ package struct Thread: ~Copyable {
         self.id = id
     }
 
+    /// How late the timers of the calling thread may fire; the system's default is 50 µs.
+    package static func setTimerSlack(nanoseconds: UInt) {
+        // Only a wrong first argument makes it fail.
+        _ = martlet_set_timer_slack(nanoseconds)
+    }
+
     /// Waits for the closure to return.
     package consuming func join() {
         if let id { pthread_join(id, nil) }

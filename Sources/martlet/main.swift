@@ -5,7 +5,7 @@ struct MartletTool: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "martlet",
         abstract: "Tools for Martlet, a Redis-Cluster-compatible key-value server.",
-        subcommands: [CreateClusterCommand.self])
+        subcommands: [CreateClusterCommand.self, BenchmarkCommand.self])
 }
 
 MartletTool.main()

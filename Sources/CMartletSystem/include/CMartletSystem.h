@@ -26,6 +26,8 @@ int martlet_fork(void);
 void martlet_ignore_signal(int number);
 /// pthread_setname_np(3) for a thread by its id; at most 15 bytes count.
 int martlet_set_thread_name(pthread_t thread, const char *name);
+/// prctl(PR_SET_TIMERSLACK) of the calling thread: variadic functions are not imported.
+int martlet_set_timer_slack(unsigned long nanoseconds);
 /// getrlimit/setrlimit of RLIMIT_NOFILE: the resource is an enum in C and an int in Swift's eyes.
 int martlet_get_open_files_limit(uint64_t *soft, uint64_t *hard);
 int martlet_set_open_files_limit(uint64_t soft, uint64_t hard);

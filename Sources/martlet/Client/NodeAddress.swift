@@ -17,6 +17,11 @@ package struct NodeAddress: Hashable, Sendable, CustomStringConvertible {
         self.busPort = busPort
     }
 
+    /// A node that is reached by a unix socket on this host.
+    package init(unixPath path: String) { self.init(host: path.contains("/") ? path : "./" + path, port: 0) }
+
+    package var isUnixPath: Bool { port == 0 && host.contains("/") }
+
     /// Reads `HOST:PORT`, `[IPV6]:PORT` and `IPV6:PORT` (the last colon divides), each with an optional `@BUSPORT`.
     /// Nil when it is none of them.
     package init?(parsing text: String) {
@@ -44,6 +49,7 @@ package struct NodeAddress: Hashable, Sendable, CustomStringConvertible {
 
     /// The form that tools and humans paste back: IPv6 addresses stand in brackets.
     package var description: String {
-        host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        if isUnixPath { return host }
+        return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 }

@@ -72,8 +72,12 @@ package final class NodeConnection {
     ) throws(NodeFailure) {
         self.address = address
         do throws(SystemError) {
-            connection = try BlockingConnection(
-                host: address.host, port: address.port, timeoutMilliseconds: deadline.remainingMilliseconds)
+            connection =
+                address.isUnixPath
+                ? try BlockingConnection(
+                    unixPath: address.host, timeoutMilliseconds: deadline.remainingMilliseconds)
+                : try BlockingConnection(
+                    host: address.host, port: address.port, timeoutMilliseconds: deadline.remainingMilliseconds)
         } catch {
             throw error.isRefused ? .refused(address) : Self.failure(address, error, during: "connecting")
         }
@@ -83,6 +87,11 @@ package final class NodeConnection {
         } else {
             try call(["AUTH", password], deadline: deadline)
         }
+    }
+
+    /// The one of the host's addresses that answered; nil once the connection is gone.
+    package var peerAddress: SocketAddress? {
+        address.isUnixPath ? SocketAddress(unixPath: address.host) : connection.peerAddress
     }
 
     /// Sends a command and returns its reply; an error reply is thrown.

@@ -1,0 +1,126 @@
+import MartletBase
+import MartletSystem
+import Synchronization
+
+// Open loop, and clusters: the thread takes the operations one by one, in the order in which they are due, and gives each
+// to a connection that has room: any, or one to the node that owns the slot of its key. When no connection has room, the
+// operations wait; those of a schedule keep the time at which they were due. In a cluster only the sum is limited: if all
+// connections to a node are busy, one of them gets more than its share, as a client library's would.
+
+extension Worker {
+    /// Sends what is due and what there is room for.
+    mutating func dispatch() {
+        updateTopology()
+        let sendEnd = run.sendEnd
+        while !isSent, outstandingCount + run.workload.requestsPerOperationMax <= outstandingMax {
+            let start = schedule?.next ?? now
+            if start > now { break }
+            guard start < sendEnd, now < sendEnd else {
+                isSent = true
+                break
+            }
+            if start >= measureStart {
+                guard takeCredit() else { break }
+            }
+            schedule?.take()
+            dispatchOperation(start: start)
+        }
+        for index in dirty {
+            connections[index].isDirty = false
+            if connections[index].state == .ready {
+                flush(index)
+                listIfFree(index)
+            }
+        }
+        dirty.removeAll(keepingCapacity: true)
+    }
+
+    /// Takes one of the operations that this thread may send. They are claimed a few at a time, because all threads
+    /// count together.
+    private mutating func takeCredit() -> Bool {
+        if credit == 0 {
+            credit = run.claim(schedule == nil ? min(64, run.settings.pipeline * 4) : 1)
+            if credit == 0 {
+                isSent = true
+                return false
+            }
+        }
+        credit -= 1
+        return true
+    }
+
+    func missedCount() -> Int {
+        guard let schedule, run.settings.durationNanoseconds != nil else { return 0 }
+        return schedule.missedCount(before: run.sendEnd)
+    }
+
+    private mutating func dispatchOperation(start: Int64) {
+        let operation = composer.nextOperation()
+        var keySlot: HashSlot?
+        guard run.topology != nil else {
+            let index = connectionWithRoom(lane: 0)
+            append(operation, to: index, start: start) { composer, number, output in
+                composer.compose(number, into: &output, keySlot: &keySlot)
+            }
+            return
+        }
+        // The key, and with it the node, is known only when the requests are written.
+        scratch.removeAll()
+        let first = operation.pointee.requests.lowerBound
+        var counts: [Int] = []
+        counts.reserveCapacity(operation.pointee.requests.count)
+        var slot: HashSlot?
+        for number in operation.pointee.requests {
+            var keySlot: HashSlot?
+            counts.append(composer.compose(number, into: &scratch, keySlot: &keySlot))
+            if slot == nil { slot = keySlot }
+        }
+        let index = connectionWithRoom(lane: lane(of: slot))
+        var offset = 0
+        let bytes = scratch.bytes
+        append(operation, to: index, start: start) { _, number, output in
+            let count = counts[number - first]
+            output.append(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + count]))
+            offset += count
+            return count
+        }
+    }
+
+    private mutating func append(
+        _ operation: UnsafePointer<CompiledWorkload.Operation>, to index: Int, start: Int64,
+        write: (inout Composer, Int, inout ByteBuffer) -> Int
+    ) {
+        let connection = connections + index
+        let last = operation.pointee.requests.upperBound - 1
+        for number in operation.pointee.requests {
+            let count = write(&composer, number, &connection.pointee.output)
+            connection.pointee.pending.append(
+                PendingRequest(
+                    start: start, byteCount: count, label: operation.pointee.label,
+                    kind: number == last ? .counted : .part))
+            connection.pointee.sendEnd += count
+        }
+        outstandingCount += operation.pointee.requests.count
+        markDirty(index)
+    }
+
+    mutating func markDirty(_ index: Int) {
+        guard !connections[index].isDirty else { return }
+        connections[index].isDirty = true
+        dirty.append(index)
+    }
+
+    private mutating func connectionWithRoom(lane: Int) -> Int {
+        guard let index = lanes[lane].takeListed() else { return lanes[lane].takeAny() }
+        connections[index].isListed = false
+        return index
+    }
+
+    /// Where a request goes; one without a key, or to a slot that nobody serves, goes anywhere and the node says why it
+    /// cannot be.
+    private mutating func lane(of slot: HashSlot?) -> Int {
+        if let slot, let owner = owners[slot.index] { return Int(owner) }
+        nextLane = nextLane + 1 >= lanes.count ? 0 : nextLane + 1
+        return nextLane
+    }
+}

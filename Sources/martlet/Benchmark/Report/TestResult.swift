@@ -1,0 +1,85 @@
+import Histogram
+
+/// What a test measured.
+package struct TestResult: Sendable {
+    package struct Operation: Sendable {
+        package var label: String
+        package var latencies: LatencyHistogram
+    }
+
+    package var title: String
+    package var seconds: Double
+    /// All operations together.
+    package var latencies: LatencyHistogram
+    package var operations: [Operation]
+    package var timeline: [TimelineRow]
+    /// Error replies by their first word.
+    package var errors: [String: Run.ErrorCount]
+    package var movedCount: Int
+    package var askCount: Int
+    /// Open loop: requests that were due but never sent.
+    package var missedCount: Int
+    /// Of all threads of the generator.
+    package var generatorSeconds: Double
+
+    package init(title: String, labels: [String], collected: Run.Collected, seconds: Double, generatorSeconds: Double) {
+        self.title = title
+        self.seconds = seconds
+        self.generatorSeconds = generatorSeconds
+        operations = zip(labels, collected.totals).map { Operation(label: $0, latencies: $1) }
+        latencies = collected.totals[0]
+        for other in collected.totals.dropFirst() { latencies.add(other) }
+        var timeline = collected.timeline
+        timeline.finish()
+        self.timeline = timeline.rows
+        errors = collected.errors
+        movedCount = collected.movedCount
+        askCount = collected.askCount
+        missedCount = collected.missedCount
+    }
+
+    package var requestCount: Int { Int(latencies.totalCount) }
+    package var errorCount: Int { errors.values.reduce(0) { $0 + $1.count } }
+    package var requestsPerSecond: Double { seconds > 0 ? Double(requestCount) / seconds : 0 }
+    package var generatorMicrosecondsPerRequest: Double {
+        requestCount > 0 ? generatorSeconds * 1e6 / Double(requestCount) : 0
+    }
+
+    /// Those that reports give, in percent.
+    package static let percentiles: [Double] = [50, 90, 95, 99, 99.9, 99.99, 99.999]
+}
+
+/// What the reports say about the test bed.
+package struct ReportContext: Sendable {
+    package struct Node: Sendable {
+        package var name: String
+        /// `CONFIG GET`; nil when the server does not tell.
+        package var save: String?
+        package var appendOnly: String?
+
+        package init(name: String, save: String? = nil, appendOnly: String? = nil) {
+            self.name = name
+            self.save = save
+            self.appendOnly = appendOnly
+        }
+    }
+
+    package var nodes: [Node]
+    package var isCluster = false
+    package var connectionCount = 50
+    package var pipeline = 1
+    package var keepsAlive = true
+    /// Nil when `--threads` was not given.
+    package var threadCount: Int?
+    package var payload = "3"
+    package var rate: Double?
+    package var warmupSeconds = 0.0
+    package var keys = "uniform"
+    package var keyCount: Int?
+    package var seed: UInt64 = 0
+    package var commandLine = ""
+    /// Wall clock, seconds since 1970.
+    package var startedAt: Int64 = 0
+
+    package init(nodes: [Node]) { self.nodes = nodes }
+}
