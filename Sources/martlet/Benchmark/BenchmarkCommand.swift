@@ -74,19 +74,19 @@ struct BenchmarkCommand: ParsableCommand {
         let enabled = Placeholder.Enabled(numbers: tests.keyCount != nil, tag: server.cluster)
         if case .single(let words) = workloads { target.context.payload = "\(encodedCount(words))" }
 
-        if server.cluster, !output.csv { say(clusterText(target)) }
+        if server.cluster, output.isForPeople { say(clusterText(target)) }
         if !load.keepsAlive {
             warn("WARNING: Keepalive disabled. Many short connections need 'sysctl net.ipv4.tcp_tw_reuse=1'.")
         }
         var runner = try TestRunner(
-            target, settings, sizes: sizes, enabled: enabled, showsProgress: !output.csv)
+            target, settings, sizes: sizes, enabled: enabled, showsProgress: output.isForPeople)
         if load.idle {
             say("Creating \(settings.connectionCount) idle connections and waiting forever (Ctrl+C when done)")
             return try runner.idle()
         }
         let report = Report(output, target.context)
         var hasErrors = false
-        report.begin()
+        try report.begin()
         repeat {
             for workload in try workloads.list(hasRandomKeys: tests.keyCount != nil, isCluster: server.cluster) {
                 let result = try runner.measure(workload)

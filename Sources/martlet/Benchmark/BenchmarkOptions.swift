@@ -234,8 +234,21 @@ struct OutputOptions: ParsableArguments {
     @Flag(help: "Output in CSV format.")
     var csv = false
 
+    @Option(help: ArgumentHelp("Write all results as JSON; - for standard output.", valueName: "file"))
+    var json: String?
+
+    @Option(help: ArgumentHelp("Write a page with tables and plots that needs no network.", valueName: "file"))
+    var html: String?
+
     @Option(help: "Significant digits of latencies, 0 to 4. (default: 3)")
     var precision: Int?
+
+    /// Standard output is not a table or a file for programs.
+    var isForPeople: Bool { !csv && json != "-" }
+
+    func validate() throws {
+        if csv, json == "-" { throw ValidationError("--csv and --json - exclude each other") }
+    }
 
     /// As redis-benchmark corrects it.
     var significantDigits: Int { precision.map { $0 < 0 ? 3 : min($0, 4) } ?? 3 }

@@ -80,6 +80,11 @@ package final class Run: Sendable {
         package var count: Int
         /// The first one in full.
         package var example: String
+
+        package init(count: Int, example: String) {
+            self.count = count
+            self.example = example
+        }
     }
 
     package init(

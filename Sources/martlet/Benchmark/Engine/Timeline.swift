@@ -24,7 +24,7 @@ extension Histogram where Count == UInt64 {
 
     package var meanMilliseconds: Double { totalCount == 0 ? 0 : mean / 1e6 }
     package var minMilliseconds: Double { totalCount == 0 ? 0 : Double(min) / 1e6 }
-    package var maxMilliseconds: Double { totalCount == 0 ? 0 : Double(max) / 1e6 }
+    package var maxMilliseconds: Double { Double(maxRecorded) / 1e6 }
 }
 
 /// One second of a run; latencies in milliseconds.

@@ -495,7 +495,9 @@ struct Worker: ~Copyable {
     /// Hands in what was counted since the last time.
     private mutating func report(isLast: Bool = false) {
         flushRun()
-        let second = Int((nextReport - 1 - measureStart) / 1_000_000_000)
+        // Replies that come after the end belong to requests of the last second.
+        let end = run.sendEnd == Int64.max ? nextReport : min(nextReport, max(run.sendEnd, measureStart + 1))
+        let second = Int((end - 1 - measureStart) / 1_000_000_000)
         let missedCount = isLast ? missedCount() : 0
         run.collected.withLock { collected in
             for label in 0..<run.workload.labels.count where latencies[label].totalCount > 0 {

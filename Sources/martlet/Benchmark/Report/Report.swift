@@ -1,16 +1,22 @@
 import Glibc
+import MartletSystem
 
-/// Shows results as they come.
+/// Shows results as they come, and writes the files when all are there.
 final class Report {
     private let options: OutputOptions
     private let context: ReportContext
+    private var results: [TestResult] = []
 
     init(_ options: OutputOptions, _ context: ReportContext) {
         self.options = options
         self.context = context
     }
 
-    func begin() {
+    /// A file that cannot be written is better found before the tests than after them.
+    func begin() throws {
+        for path in [options.json, options.html] {
+            if let path, path != "-", Files.read(path) == nil { try write("", to: path) }
+        }
         if options.csv { print(CSVReport.header) }
     }
 
@@ -20,6 +26,8 @@ final class Report {
             let example = result.errors.values.first?.example ?? "no request was answered"
             return warn("\(result.title): no result: \(example)")
         }
+        results.append(result)
+        if options.json == "-" { return }
         if options.csv {
             print(CSVReport.row(result))
         } else {
@@ -28,7 +36,17 @@ final class Report {
     }
 
     func end() throws {
-        if !options.csv { print("\n") }
+        if options.json == "-" {
+            print(JSONReport.text(results, context))
+        } else if !options.csv {
+            print("\n")
+        }
+        if let path = options.json, path != "-" { try write(JSONReport.text(results, context), to: path) }
+        if let path = options.html { try write(HTMLReport.text(results, context), to: path) }
+    }
+
+    private func write(_ text: String, to path: String) throws {
+        try Files.write(text, to: path)
     }
 
     private func print(_ text: String) { printUnbuffered(text, to: STDOUT_FILENO) }

@@ -45,6 +45,21 @@ package struct TestResult: Sendable {
         requestCount > 0 ? generatorSeconds * 1e6 / Double(requestCount) : 0
     }
 
+    package struct DistributionPoint: Equatable, Sendable {
+        package var percent: Double
+        package var milliseconds: Double
+        package var cumulativeCount: Int
+    }
+
+    /// Latencies by percentile, five points for each halving of what is left above.
+    package var distribution: [DistributionPoint] {
+        latencies.percentiles(ticksPerHalfDistance: 5).map {
+            DistributionPoint(
+                percent: $0.percentile, milliseconds: Double($0.value) / 1e6,
+                cumulativeCount: Int($0.totalCountToThisValue))
+        }
+    }
+
     /// Those that reports give, in percent.
     package static let percentiles: [Double] = [50, 90, 95, 99, 99.9, 99.99, 99.999]
 }
