@@ -1,5 +1,6 @@
 """Servers to measure: started with persistence off, on a free loopback port, and ended by pid."""
 
+import itertools
 import os
 import platform
 import random
@@ -23,22 +24,25 @@ class MeasuredServer:
         self.program = program
         self.folder = tempfile.mkdtemp(prefix="benchmark-")
         self.port = free_port()
+        started = time.monotonic()
         self.process = subprocess.Popen(
             [*command, program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
              "--dir", self.folder, "--logfile", "log.txt", *arguments],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=self.folder)
-        deadline = time.monotonic() + (60 if command else 10)
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
-                    probe.sendall(b"PING\r\n")
-                    if probe.recv(100).startswith(b"+PONG"):
-                        break
-            except OSError:
-                pass
+        deadline = started + (60 if command else 10)
+        while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{name} does not start: {program}")
-            time.sleep(0.05)
+            time.sleep(0.05 if command else 0.0005)
+        self.start_seconds = time.monotonic() - started
+
+    def answers(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(100).startswith(b"+PONG")
+        except OSError:
+            return False
 
     def __enter__(self):
         return self
@@ -65,6 +69,21 @@ class MeasuredServer:
     def resident_bytes(self):
         with open(f"/proc/{self.process.pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def peak_bytes(self):
+        with open(f"/proc/{self.process.pid}/status") as file:
+            return int(re.search(r"VmHWM:\s*(\d+) kB", file.read()).group(1)) * 1024
+
+    def load(self, commands):
+        """Sends these commands, each encoded and answered with +OK."""
+        commands = iter(commands)
+        with socket.create_connection(("127.0.0.1", self.port), 60) as connection, connection.makefile("rb") as replies:
+            while batch := list(itertools.islice(commands, 1000)):
+                connection.sendall(b"".join(batch))
+                expected = b"+OK\r\n" * len(batch)
+                reply = replies.read(len(expected))
+                if reply != expected:
+                    raise SystemExit(f"{self.name} answered {reply[:100]!r}")
 
     def call(self, *arguments):
         """One command, one simple reply (status, number or bulk), as bytes."""
@@ -101,6 +120,25 @@ class MeasuredServer:
 def bulk_length(reply):
     end = reply.find(b"\r\n")
     return end + 4 + int(reply[1:end]) if end > 0 else 1 << 60
+
+
+def strings(count, prefix="key", value=b"v" * 64, seconds=None):
+    """SET commands for as many keys, of 16 bytes with the prefix `key`, in the order of their numbers."""
+    tail = b"$%d\r\n%s\r\n" % (len(value), value)
+    if seconds:
+        tail += b"$2\r\nEX\r\n$%d\r\n%d\r\n" % (len(str(seconds)), seconds)
+    head = b"*%d\r\n$3\r\nSET\r\n$%d\r\n%s:" % (5 if seconds else 3, len(prefix) + 13, prefix.encode())
+    for number in range(count):
+        yield b"%b%012d\r\n%b" % (head, number, tail)
+
+
+def replace_block(mark, lines):
+    """Puts lines between the two comments `<!-- mark -->` of RESULTS.md."""
+    path, mark = os.path.join(HERE, "RESULTS.md"), f"<!-- {mark} -->"
+    with open(path) as file:
+        before, _, rest = file.read().partition(mark)
+    with open(path, "w") as file:
+        file.write(before + mark + "\n" + "\n".join(lines) + "\n" + mark + rest.partition(mark)[2])
 
 
 def free_port():
