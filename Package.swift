@@ -93,7 +93,10 @@ let package = Package(
         tests("MartletSimulationTests", of: ["MartletSimulation"]),
         tests(
             "MartletToolTests",
-            of: ["martlet", "MartletBase", "MartletRESP", .product(name: "Histogram", package: "hdrhistogram-swift")]),
+            of: [
+                "martlet", "MartletBase", "MartletRESP", "MartletSystem",
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ]),
         tests("MartletToolsTests", of: ["martlet-tools", "MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
         tests("MartletKeyspaceTests", of: ["MartletKeyspace", "MartletBase"]),

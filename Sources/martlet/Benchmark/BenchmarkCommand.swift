@@ -15,7 +15,8 @@ struct BenchmarkCommand: ParsableCommand {
 
             In commands and workload files these are replaced each time:
               __rand_int__  a key number below -r, 12 digits, drawn by --keys
-              __key__       the same, but one number for all places of a request; __key+N__ is the Nth after it
+              __key__       the same, but one number for all places of a request
+              __key+3__     the third number after __key__
               __new__       the number of a key that was not used before
               __data__      a value of the size that -d or --sizes says
               {tag}         with --cluster: a hash tag that leads to a random slot
@@ -28,12 +29,13 @@ struct BenchmarkCommand: ParsableCommand {
 
             Examples:
               martlet benchmark -t set,get -n 1000000 -r 1000000 -P 16
-              martlet benchmark --rate 50000 --duration 30 --html report.html -t get -r 1000000
-              martlet benchmark --cluster -p 7000 --workload ycsb-b -r 1000000 --keys zipfian
+              martlet benchmark --rate 50000 --duration 30 --html report.html -t get
+              martlet benchmark --cluster -p 7000 --workload ycsb-b -r 1000000
               martlet benchmark -r 10000 -n 10000 lpush mylist __rand_int__
             """,
-        version: "1.0",
-        helpNames: .long)
+        // -h is the host, and what follows the first word that is no option belongs to the command, so the two options
+        // are declared here.
+        helpNames: [])
 
     @OptionGroup(title: "Server") var server: ServerOptions
     @OptionGroup(title: "Load") var load: LoadOptions
@@ -41,12 +43,20 @@ struct BenchmarkCommand: ParsableCommand {
     @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "TLS (not supported by this build)") var tls: TLSOptions
 
+    @Flag(help: "Show this help and exit.")
+    var help = false
+
+    @Flag(help: "Show the version and exit.")
+    var version = false
+
     @Argument(
         parsing: .captureForPassthrough,
         help: ArgumentHelp("The command to send instead of the tests.", valueName: "command args"))
     var command: [String] = []
 
     func validate() throws {
+        if help { throw CleanExit.helpRequest(self) }
+        if version { throw CleanExit.message("martlet benchmark, with the options of redis-benchmark 7.0") }
         if let word = command.first, word.hasPrefix("-"), word != "--" {
             throw ValidationError("Unknown option '\(word)', or an option without its value")
         }

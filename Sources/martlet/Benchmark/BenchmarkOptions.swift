@@ -3,19 +3,22 @@ import MartletBase
 import MartletSystem
 
 struct ServerOptions: ParsableArguments {
-    @Option(name: .customShort("h"), help: "Server hostname. (default: 127.0.0.1)")
+    @Option(name: .customShort("h"), help: ArgumentHelp("Server hostname. (default: 127.0.0.1)", valueName: "hostname"))
     var host: String?
 
-    @Option(name: .customShort("p"), help: "Server port. (default: 6379)")
+    @Option(name: .customShort("p"), help: ArgumentHelp("Server port. (default: 6379)", valueName: "port"))
     var port: Int?
 
-    @Option(name: .customShort("s"), help: "Server socket (overrides host and port).")
+    @Option(
+        name: .customShort("s"), help: ArgumentHelp("Server socket (overrides host and port).", valueName: "socket"))
     var socket: String?
 
-    @Option(name: .customShort("a"), parsing: .unconditional, help: "Password for AUTH.")
+    @Option(
+        name: .customShort("a"), parsing: .unconditional,
+        help: ArgumentHelp("Password for AUTH.", valueName: "password"))
     var password: String?
 
-    @Option(help: "User name for AUTH; needs -a.")
+    @Option(help: ArgumentHelp("User name for AUTH; needs -a.", valueName: "username"))
     var user: String?
 
     @Option(
@@ -23,7 +26,7 @@ struct ServerOptions: ParsableArguments {
         help: ArgumentHelp("Server URI: redis://user:password@host:port/dbnum.", valueName: "uri"))
     var uri: String?
 
-    @Option(help: "SELECT the database of this number.")
+    @Option(help: ArgumentHelp("SELECT the database of this number.", valueName: "db"))
     var dbnum: Int?
 
     @Flag(name: .customShort("3"), help: "Speak RESP3.")
@@ -77,35 +80,40 @@ struct ServerOptions: ParsableArguments {
 }
 
 struct LoadOptions: ParsableArguments {
-    @Option(name: .customShort("c"), help: "Number of parallel connections.")
+    @Option(name: .customShort("c"), help: ArgumentHelp("Number of parallel connections.", valueName: "clients"))
     var clients = 50
 
-    @Option(name: .customShort("n"), help: "Total number of requests. (default: 100000)")
+    @Option(
+        name: .customShort("n"),
+        help: ArgumentHelp("Total number of requests. (default: 100000)", valueName: "requests"))
     var requests: Int?
 
-    @Option(help: "Run each test for so many seconds instead of -n requests.")
+    @Option(help: ArgumentHelp("Run each test for so many seconds instead of -n requests.", valueName: "seconds"))
     var duration: Double?
 
-    @Option(help: "Send for so many seconds before the measurement begins.")
+    @Option(help: ArgumentHelp("Send for so many seconds before the measurement begins.", valueName: "seconds"))
     var warmup = 0.0
 
     @Option(
-        help: """
+        help: ArgumentHelp(
+            """
             Requests per second over all connections, sent at even times whatever the server does (open loop); the \
             latency counts from the time at which a request should have been sent.
-            """)
+            """, valueName: "requests"))
     var rate: Double?
 
-    @Option(name: .customShort("P"), help: "Requests that a connection sends before it waits for replies.")
+    @Option(
+        name: .customShort("P"),
+        help: ArgumentHelp("Requests that a connection sends before it waits for replies.", valueName: "numreq"))
     var pipeline = 1
 
     @Option(name: .customShort("k"), help: ArgumentHelp("1=keep alive 0=reconnect.", valueName: "boolean"))
     var keepAlive = 1
 
-    @Option(help: "Spread the connections over so many threads. (default: 1)")
+    @Option(help: ArgumentHelp("Spread the connections over so many threads. (default: 1)", valueName: "num"))
     var threads: Int?
 
-    @Option(help: "Seed of all random numbers. (default: the time)")
+    @Option(help: ArgumentHelp("Seed of all random numbers. (default: the time)", valueName: "num"))
     var seed: UInt64?
 
     @Flag(name: .customShort("l"), help: "Loop: run the tests for ever.")
@@ -170,20 +178,24 @@ struct TestOptions: ParsableArguments {
     var size: Int?
 
     @Option(
-        help: """
+        help: ArgumentHelp(
+            """
             How often which key is used: uniform, zipfian[:theta], latest[:theta], sequential or \
             hotset[:fraction:probability]. (default: uniform)
-            """)
+            """, valueName: "distribution"))
     var keys: String?
 
-    @Option(help: "Sizes of values: 64, or 16-1024, or 64:90,1024-4096:10 with weights.")
+    @Option(
+        help: ArgumentHelp(
+            "Sizes of values: 64, or 16-1024, or 64:90,1024-4096:10 with weights.", valueName: "distribution"))
     var sizes: String?
 
     @Option(
-        help: """
+        help: ArgumentHelp(
+            """
             A mix of requests: ycsb-a to ycsb-f on string values (load them first with ycsb-load; -r is the number \
             of records, by default 100000, of 1000 bytes), or a file.
-            """)
+            """, valueName: "name"))
     var workload: String?
 
     @Flag(name: .customShort("x"), help: "Read the last argument of the command from standard input.")
@@ -240,7 +252,7 @@ struct OutputOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Write a page with tables and plots that needs no network.", valueName: "file"))
     var html: String?
 
-    @Option(help: "Significant digits of latencies, 0 to 4. (default: 3)")
+    @Option(help: ArgumentHelp("Significant digits of latencies, 0 to 4. (default: 3)", valueName: "digits"))
     var precision: Int?
 
     /// Standard output is not a table or a file for programs.
@@ -259,28 +271,28 @@ struct TLSOptions: ParsableArguments {
     @Flag(help: "Establish a secure TLS connection.")
     var tls = false
 
-    @Option(help: "Server name indication.")
+    @Option(help: ArgumentHelp("Server name indication.", valueName: "host"))
     var sni: String?
 
-    @Option(help: "File of CA certificates to verify with.")
+    @Option(help: ArgumentHelp("File of CA certificates to verify with.", valueName: "file"))
     var cacert: String?
 
-    @Option(help: "Folder of CA certificates to verify with.")
+    @Option(help: ArgumentHelp("Folder of CA certificates to verify with.", valueName: "dir"))
     var cacertdir: String?
 
     @Flag(help: "Do not verify the server's certificate.")
     var insecure = false
 
-    @Option(help: "Client certificate to authenticate with.")
+    @Option(help: ArgumentHelp("Client certificate to authenticate with.", valueName: "file"))
     var cert: String?
 
-    @Option(help: "Private key file to authenticate with.")
+    @Option(help: ArgumentHelp("Private key file to authenticate with.", valueName: "file"))
     var key: String?
 
-    @Option(help: "Ciphers up to TLS 1.2.")
+    @Option(help: ArgumentHelp("Ciphers up to TLS 1.2.", valueName: "list"))
     var tlsCiphers: String?
 
-    @Option(help: "Cipher suites of TLS 1.3.")
+    @Option(help: ArgumentHelp("Cipher suites of TLS 1.3.", valueName: "list"))
     var tlsCiphersuites: String?
 
     var isWanted: Bool {

@@ -46,7 +46,8 @@ struct TestRunner: ~Copyable {
         try poller.add(run.wakeup.fd, .readable, token: Self.wakeToken)
         defer { poller.remove(run.wakeup.fd) }
         try run.startThreads()
-        try wait(for: run) { $0.readyCount.load(ordering: .acquiring) == $0.settings.threadCount }
+        var tally = Tally(labelCount: compiled.labels.count, significantDigits: settings.significantDigits)
+        try wait(for: run, &tally) { $0.readyCount.load(ordering: .acquiring) == $0.settings.threadCount }
         let start = SystemClock.monotonicNanoseconds
         run.letGo(at: start)
         let measureStart = start + settings.warmupNanoseconds
@@ -55,15 +56,13 @@ struct TestRunner: ~Copyable {
         }
         let processorStart = SystemClock.processorNanoseconds
         line.begin(workload.title, at: measureStart)
-        try wait(for: run) { $0.endedCount.load(ordering: .acquiring) == $0.settings.threadCount }
+        try wait(for: run, &tally) { $0.endedCount.load(ordering: .acquiring) == $0.settings.threadCount }
         let processorEnd = SystemClock.processorNanoseconds
         line.clear()
-        let collected = run.collected.withLock { $0 }
-        if let failure = collected.failure { throw ToolFailure(failure) }
         return TestResult(
-            title: workload.title, labels: compiled.labels, collected: collected,
-            seconds: Double(max(0, collected.end - measureStart)) / 1e9,
-            generatorSeconds: Double(processorEnd - processorStart) / 1e9)
+            title: workload.title, labels: compiled.labels, tally: tally,
+            seconds: Double(max(0, tally.end - measureStart)) / 1e9,
+            generatorSeconds: Double(processorEnd - processorStart) / 1e9, threadCount: settings.threadCount)
     }
 
     /// Opens the connections and leaves them alone, for good.
@@ -81,17 +80,19 @@ struct TestRunner: ~Copyable {
             line.show("clients: \(run.openConnectionCount.load(ordering: .relaxed))")
         }
         line.clear()
-        if let failure = run.collected.withLock({ $0.failure }) { throw ToolFailure(failure) }
+        if let failure = run.failure { throw ToolFailure(failure) }
     }
 
     /// - Throws: the failure of the run.
-    private mutating func wait(for run: Run, until isOver: (Run) -> Bool) throws {
+    private mutating func wait(for run: Run, _ tally: inout Tally, until isOver: (Run) -> Bool) throws {
         while !isOver(run), run.endedCount.load(ordering: .acquiring) < settings.threadCount {
             waitOnce(for: run, until: SystemClock.monotonicNanoseconds + Self.progressInterval)
-            let (requestCount, latencySum) = run.collected.withLock { ($0.requestCount, $0.latencySum) }
-            line.update(requestCount: requestCount, latencySum: latencySum, now: SystemClock.monotonicNanoseconds)
+            run.collect(into: &tally)
+            line.update(
+                requestCount: tally.requestCount, latencySum: tally.latencySum, now: SystemClock.monotonicNanoseconds)
         }
-        if let failure = run.collected.withLock({ $0.failure }) {
+        run.collect(into: &tally)
+        if let failure = run.failure {
             line.clear()
             throw ToolFailure(failure)
         }

@@ -124,6 +124,24 @@ def check_interrupt(environment):
     expect(output.startswith("SET: ") and "GET" not in output, output)
 
 
+def check_idle(environment):
+    """-I opens connections and leaves them alone until Ctrl-C, or until none is left."""
+    server = environment.server()
+    bench = Benchmark(environment, server)
+    for end in ("interrupt", "kill"):
+        before = int(server.info("clients")["connected_clients"])
+        process = bench.start("-I", "-c", "120", "--threads", "2")
+        wait_until(lambda: int(server.info("clients")["connected_clients"]) == before + 120, 10, "all are connected")
+        if end == "interrupt":
+            process.send_signal(2)
+        else:
+            server.kill()
+        output = process.communicate(timeout=60)[0]
+        expect_equal(process.returncode, 0 if end == "interrupt" else 1, f"exit status after {end} ({output})")
+        if end == "interrupt":
+            wait_until(lambda: int(server.info("clients")["connected_clients"]) == before, 10, "all are closed")
+
+
 def check_unix_socket(environment):
     """-s, and a server that wants a password."""
     path = os.path.join(environment.folder, "s")

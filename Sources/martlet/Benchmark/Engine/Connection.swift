@@ -67,6 +67,14 @@ struct Lane {
         listedCount += 1
     }
 
+    /// As ``list(_:)``, but it will be the next one to be taken.
+    mutating func listFirst(_ connection: Int) {
+        precondition(listedCount < listed.count)
+        head = head == 0 ? listed.count - 1 : head - 1
+        listed[head] = connection
+        listedCount += 1
+    }
+
     mutating func takeListed() -> Int? {
         guard listedCount > 0 else { return nil }
         let connection = listed[head]

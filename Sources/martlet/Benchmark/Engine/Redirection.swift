@@ -3,23 +3,24 @@ import MartletSystem
 import Synchronization
 
 /// A reply of a cluster node that names another one.
-struct Redirection: Equatable {
-    let slot: HashSlot
+package struct Redirection: Equatable {
+    package let slot: HashSlot
     /// `host:port`.
-    let address: NodeAddress
+    package let address: NodeAddress
     /// ASK: for this request only, while the slot moves.
-    let isAsk: Bool
+    package let isAsk: Bool
 
     /// A request that is sent around more often than this gets its last redirection as its reply.
     static let countMax = 16
 
     /// `MOVED <slot> <host>:<port>`, `ASK …`; an empty host is that of the node that answered. Nil for other errors.
-    init?(parsing text: String, from endpoint: Endpoint) {
+    package init?(parsing text: String, from endpoint: Endpoint) {
         let words = text.split(separator: " ")
         guard words.count == 3, words[0] == "MOVED" || words[0] == "ASK", let number = Int64(words[1]),
             let slot = HashSlot(number)
         else { return nil }
-        let place = words[2].first == ":" ? "\(endpoint.address.ip)\(words[2])" : String(words[2])
+        let hasHost = words[2].lastIndex(of: ":") != words[2].startIndex
+        let place = hasHost ? String(words[2]) : "\(endpoint.address.ip)\(words[2])"
         guard let address = NodeAddress(parsing: place) else { return nil }
         self.slot = slot
         self.address = address

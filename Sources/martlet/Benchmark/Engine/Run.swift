@@ -53,38 +53,16 @@ package final class Run: Sendable {
     package let wakeup: WakeupFD
     /// One for each thread.
     let workerWakeups: [WakeupFD]
-    package let collected: Mutex<Collected>
+    let exchange: Mutex<Exchange>
 
-    /// What the threads hand in.
-    package struct Collected: Sendable {
-        /// One for each label of the workload.
-        package var totals: [LatencyHistogram]
-        package var timeline: Timeline
-        package var requestCount = 0
-        package var latencySum: Int64 = 0
-        package var errors: [String: ErrorCount] = [:]
-        package var movedCount = 0
-        package var askCount = 0
-        /// Open loop: requests that were due but not sent when the time was over.
-        package var missedCount = 0
-        /// When the last reply came.
-        package var end: Int64 = 0
+    /// What the threads and the one that watches them pass to each other.
+    struct Exchange: Sendable {
+        /// Not yet counted, oldest first.
+        var reports: [WorkerReport] = []
+        /// Empty histograms, one for each label: making them is not a worker's business.
+        var spares: [[LatencyHistogram]] = []
         /// Why the run was broken off.
-        package var failure: String?
-
-        package var errorCount: Int { errors.values.reduce(0) { $0 + $1.count } }
-    }
-
-    /// Error replies with the same first word.
-    package struct ErrorCount: Equatable, Sendable {
-        package var count: Int
-        /// The first one in full.
-        package var example: String
-
-        package init(count: Int, example: String) {
-            self.count = count
-            self.example = example
-        }
+        var failure: String?
     }
 
     package init(
@@ -100,14 +78,14 @@ package final class Run: Sendable {
         var wakeups: [WakeupFD] = []
         for _ in 0..<settings.threadCount { wakeups.append(try WakeupFD()) }
         workerWakeups = wakeups
-        collected = Mutex(
-            Collected(
-                totals: workload.labels.map { _ in .latencies(significantDigits: settings.significantDigits) },
-                timeline: Timeline(significantDigits: settings.significantDigits)))
+        exchange = Mutex(Exchange())
     }
 
     /// Starts the threads, which open their connections and wait to be let go.
     package func startThreads() throws(SystemError) {
+        exchange.withLock { exchange in
+            for _ in 0..<settings.threadCount { exchange.spares.append(emptyLatencies()) }
+        }
         for index in 0..<settings.threadCount {
             // Nobody joins them: `endedCount` tells when they are through.
             _ = try Thread(name: "benchmark-\(index)") { [self] in
@@ -145,8 +123,25 @@ package final class Run: Sendable {
 
     /// Breaks the run off; the first cause counts.
     func fail(_ cause: String) {
-        collected.withLock { if $0.failure == nil { $0.failure = cause } }
+        exchange.withLock { if $0.failure == nil { $0.failure = cause } }
         stop()
+    }
+
+    package var failure: String? { exchange.withLock { $0.failure } }
+
+    func emptyLatencies() -> [LatencyHistogram] {
+        workload.labels.map { _ in .latencies(significantDigits: settings.significantDigits) }
+    }
+
+    /// Counts what the threads have reported.
+    package func collect(into tally: inout Tally) {
+        let reports = exchange.withLock { exchange in
+            defer { exchange.reports = [] }
+            return exchange.reports
+        }
+        for report in reports { tally.add(report) }
+        let spares = reports.map { _ in emptyLatencies() }
+        exchange.withLock { $0.spares += spares }
     }
 
     /// When what is sent begins to count.

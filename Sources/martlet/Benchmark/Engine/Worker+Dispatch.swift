@@ -56,52 +56,29 @@ extension Worker {
 
     private mutating func dispatchOperation(start: Int64) {
         let operation = composer.nextOperation()
-        var keySlot: HashSlot?
-        guard run.topology != nil else {
-            let index = connectionWithRoom(lane: 0)
-            append(operation, to: index, start: start) { composer, number, output in
-                composer.compose(number, into: &output, keySlot: &keySlot)
-            }
-            return
-        }
         // The key, and with it the node, is known only when the requests are written.
         scratch.removeAll()
-        let first = operation.pointee.requests.lowerBound
-        var counts: [Int] = []
-        counts.reserveCapacity(operation.pointee.requests.count)
+        byteCounts.removeAll(keepingCapacity: true)
         var slot: HashSlot?
         for number in operation.pointee.requests {
             var keySlot: HashSlot?
-            counts.append(composer.compose(number, into: &scratch, keySlot: &keySlot))
+            byteCounts.append(composer.compose(number, into: &scratch, keySlot: &keySlot))
             if slot == nil { slot = keySlot }
         }
-        let index = connectionWithRoom(lane: lane(of: slot))
-        var offset = 0
-        let bytes = scratch.bytes
-        append(operation, to: index, start: start) { _, number, output in
-            let count = counts[number - first]
-            output.append(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + count]))
-            offset += count
-            return count
-        }
-    }
-
-    private mutating func append(
-        _ operation: UnsafePointer<CompiledWorkload.Operation>, to index: Int, start: Int64,
-        write: (inout Composer, Int, inout ByteBuffer) -> Int
-    ) {
+        let index = connectionWithRoom(lane: run.topology == nil ? 0 : lane(of: slot))
         let connection = connections + index
-        let last = operation.pointee.requests.upperBound - 1
-        for number in operation.pointee.requests {
-            let count = write(&composer, number, &connection.pointee.output)
+        connection.pointee.output.append(scratch.bytes)
+        connection.pointee.sendEnd += scratch.count
+        for number in 0..<byteCounts.count {
             connection.pointee.pending.append(
                 PendingRequest(
-                    start: start, byteCount: count, label: operation.pointee.label,
-                    kind: number == last ? .counted : .part))
-            connection.pointee.sendEnd += count
+                    start: start, byteCount: byteCounts[number], label: operation.pointee.label,
+                    kind: number == byteCounts.count - 1 ? .counted : .part))
         }
-        outstandingCount += operation.pointee.requests.count
+        outstandingCount += byteCounts.count
         markDirty(index)
+        // As fast as replies come, full batches cost least; with a rate, connections are used in turn.
+        if schedule == nil { listIfFree(index, first: true) }
     }
 
     mutating func markDirty(_ index: Int) {

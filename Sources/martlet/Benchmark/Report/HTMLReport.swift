@@ -97,9 +97,7 @@ package enum HTMLReport {
                     result.operations.map { [escaped($0.label)] + cells($0.latencies, result.seconds, errors: nil) }))
         }
         parts += plots(result).map { $0.svg() }
-        parts.append(
-            "<p>The load generator took \(fixed(result.generatorMicrosecondsPerRequest, 3)) µs of processor time "
-                + "for each request.</p>")
+        parts.append("<p>Load generator: \(TextReport.generator(result)).</p>")
         return parts.joined(separator: "\n")
     }
 

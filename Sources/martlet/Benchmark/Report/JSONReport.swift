@@ -40,6 +40,7 @@ package enum JSONReport {
             ("moved", .integer(result.movedCount)), ("ask", .integer(result.askCount)),
             ("behind_schedule", .integer(result.missedCount)),
             ("generator_us_per_request", .number(result.generatorMicrosecondsPerRequest)),
+            ("generator_load", .number(result.generatorLoad)),
             ("latency_ms", latency(result.latencies)),
             (
                 "error_replies",

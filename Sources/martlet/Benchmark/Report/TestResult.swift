@@ -14,28 +14,32 @@ package struct TestResult: Sendable {
     package var operations: [Operation]
     package var timeline: [TimelineRow]
     /// Error replies by their first word.
-    package var errors: [String: Run.ErrorCount]
+    package var errors: [String: ErrorCount]
     package var movedCount: Int
     package var askCount: Int
     /// Open loop: requests that were due but never sent.
     package var missedCount: Int
-    /// Of all threads of the generator.
+    /// Processor time of all threads of the generator, and how many they are.
     package var generatorSeconds: Double
+    package var threadCount: Int
 
-    package init(title: String, labels: [String], collected: Run.Collected, seconds: Double, generatorSeconds: Double) {
+    package init(
+        title: String, labels: [String], tally: Tally, seconds: Double, generatorSeconds: Double, threadCount: Int
+    ) {
         self.title = title
         self.seconds = seconds
         self.generatorSeconds = generatorSeconds
-        operations = zip(labels, collected.totals).map { Operation(label: $0, latencies: $1) }
-        latencies = collected.totals[0]
-        for other in collected.totals.dropFirst() { latencies.add(other) }
-        var timeline = collected.timeline
+        self.threadCount = threadCount
+        operations = zip(labels, tally.latencies).map { Operation(label: $0, latencies: $1) }
+        latencies = tally.latencies[0]
+        for other in tally.latencies.dropFirst() { latencies.add(other) }
+        var timeline = tally.timeline
         timeline.finish()
         self.timeline = timeline.rows
-        errors = collected.errors
-        movedCount = collected.movedCount
-        askCount = collected.askCount
-        missedCount = collected.missedCount
+        errors = tally.errors
+        movedCount = tally.movedCount
+        askCount = tally.askCount
+        missedCount = tally.missedCount
     }
 
     package var requestCount: Int { Int(latencies.totalCount) }
@@ -44,6 +48,10 @@ package struct TestResult: Sendable {
     package var generatorMicrosecondsPerRequest: Double {
         requestCount > 0 ? generatorSeconds * 1e6 / Double(requestCount) : 0
     }
+
+    /// The part of its time for which a thread of the generator had a processor: close to 1, the generator may have been
+    /// the limit, and not the server.
+    package var generatorLoad: Double { seconds > 0 ? generatorSeconds / seconds / Double(threadCount) : 0 }
 
     package struct DistributionPoint: Equatable, Sendable {
         package var percent: Double

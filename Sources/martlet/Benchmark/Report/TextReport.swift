@@ -47,8 +47,7 @@ package enum TextReport {
             row("   ", TestResult.percentiles.filter { $0 > 99 }.map { fixed(latencies.milliseconds(at: $0), 3) }),
         ]
         if result.operations.count > 1 { lines += operations(result) }
-        lines.append(
-            "  generator: \(fixed(result.generatorMicrosecondsPerRequest, 3)) µs of processor time per request")
+        lines.append("  generator: \(generator(result))")
         lines += remarks(result).map { "  \($0)" }
         if result.timeline.count > 1 { lines += timeline(result) }
         return lines.joined(separator: "\n") + "\n\n"
@@ -77,6 +76,13 @@ package enum TextReport {
                     + "that had its replies")
         }
         return remarks
+    }
+
+    /// Whether the generator, and not the server, was the limit.
+    package static func generator(_ result: TestResult) -> String {
+        "\(fixed(result.generatorMicrosecondsPerRequest, 3)) µs of processor time per request, "
+            + "\(result.threadCount == 1 ? "its thread" : "its \(result.threadCount) threads") "
+            + "busy for \(fixed(min(result.generatorLoad, 1) * 100, 0)) %"
     }
 
     private static func operations(_ result: TestResult) -> [String] {

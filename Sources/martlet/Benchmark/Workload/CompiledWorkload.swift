@@ -32,8 +32,6 @@ package final class CompiledWorkload: @unchecked Sendable {
 
     struct Request {
         let steps: Range<Int>
-        /// The longest that it can become.
-        let bytesMax: Int
         /// Where the key that decides about the node stands: in which step, from the start of that step's bytes. Nil
         /// when no key is known, or a value comes into it.
         let key: Key?
@@ -83,7 +81,7 @@ package final class CompiledWorkload: @unchecked Sendable {
         }
         let isUniform =
             builder.requests.count == 1 && builder.requests[0].steps.count == 1 && builder.steps[0].kind == .bytes
-        uniformBytes = isUniform ? builder.requests[0].bytesMax : nil
+        uniformBytes = isUniform ? builder.steps[0].count : nil
         requestsPerOperationMax = operations.map(\.requests.count).max()!
         self.labels = labels
         self.sizes = sizes
@@ -125,7 +123,6 @@ package final class CompiledWorkload: @unchecked Sendable {
 
         mutating func add(_ request: Workload.Request, keyPosition: ([[UInt8]]) -> Int?) {
             let firstStep = steps.count
-            var bytesMax = 0
             var key: Key?
             switch request {
             case .raw(let raw): bytes += raw
@@ -134,17 +131,16 @@ package final class CompiledWorkload: @unchecked Sendable {
                 bytes += Array("*\(arguments.count)\r\n".utf8)
                 for (index, argument) in arguments.enumerated() {
                     let parts = Placeholder.parts(of: argument, enabled)
-                    let place = addArgument(parts, valueBytesMax: &bytesMax)
+                    let place = addArgument(parts)
                     if index == position, let place { key = place }
                 }
             }
             endBytesStep()
-            for step in steps[firstStep...] where step.kind == .bytes { bytesMax += step.count }
-            requests.append(Request(steps: firstStep..<steps.count, bytesMax: bytesMax, key: key))
+            requests.append(Request(steps: firstStep..<steps.count, key: key))
         }
 
         /// Returns where the argument's bytes stand, nil if a value of varying size is among them.
-        private mutating func addArgument(_ parts: [Placeholder.Part], valueBytesMax: inout Int) -> Key? {
+        private mutating func addArgument(_ parts: [Placeholder.Part]) -> Key? {
             var count = 0
             var valueCount = 0
             for part in parts {
@@ -159,7 +155,6 @@ package final class CompiledWorkload: @unchecked Sendable {
             if varies {
                 endBytesStep()
                 steps.append(Step(kind: .header, start: 0, count: count, patches: 0..<0, valueCount: valueCount))
-                valueBytesMax += int64DecimalBytesMax + 3 + valueCount * sizes.bytesMax
             } else {
                 bytes += Array("$\(count + valueCount * (sizes.fixedBytes ?? 0))\r\n".utf8)
             }

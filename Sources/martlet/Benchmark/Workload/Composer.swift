@@ -34,34 +34,32 @@ package struct Composer: ~Copyable {
     /// - Parameter keySlot: set to the slot of the request's key if it has a known one.
     package mutating func compose(_ index: Int, into output: inout ByteBuffer, keySlot: inout HashSlot?) -> Int {
         let request = workload.requests + index
-        let start = output.reserve(request.pointee.bytesMax)
-        var end = start
+        let before = output.count
         var valueBytes = 0
         for number in request.pointee.steps {
             let step = workload.steps + number
             switch step.pointee.kind {
             case .bytes:
-                end.copyMemory(from: workload.bytes + step.pointee.start, byteCount: step.pointee.count)
-                patch(step, at: end)
+                let place = output.reserve(step.pointee.count)
+                place.copyMemory(from: workload.bytes + step.pointee.start, byteCount: step.pointee.count)
+                patch(step, at: place)
                 if let key = request.pointee.key, key.step == number {
-                    keySlot = HashSlot.of(UnsafeRawBufferPointer(start: end + key.offset, count: key.count))
+                    keySlot = HashSlot.of(UnsafeRawBufferPointer(start: place + key.offset, count: key.count))
                 }
-                end += step.pointee.count
+                output.commit(step.pointee.count)
             case .header:
                 valueBytes = workload.sizes.draw(&random)
-                end.storeBytes(of: UInt8(ascii: "$"), as: UInt8.self)
-                end += 1
-                end += writeDecimal(UInt64(step.pointee.count + step.pointee.valueCount * valueBytes), to: end)
-                end.storeBytes(of: 13, as: UInt8.self)
-                end.storeBytes(of: 10, toByteOffset: 1, as: UInt8.self)
-                end += 2
-            case .data:
-                end.copyMemory(from: workload.data, byteCount: valueBytes)
-                end += valueBytes
+                let place = output.reserve(int64DecimalBytesMax + 3)
+                place.storeBytes(of: UInt8(ascii: "$"), as: UInt8.self)
+                let count = step.pointee.count + step.pointee.valueCount * valueBytes
+                let digitCount = writeDecimal(UInt64(count), to: place + 1)
+                place.storeBytes(of: 13, toByteOffset: 1 + digitCount, as: UInt8.self)
+                place.storeBytes(of: 10, toByteOffset: 2 + digitCount, as: UInt8.self)
+                output.commit(digitCount + 3)
+            case .data: output.append(UnsafeRawBufferPointer(start: workload.data, count: valueBytes))
             }
         }
-        output.commit(end - start)
-        return end - start
+        return output.count - before
     }
 
     /// Appends the only request of a uniform workload with all numbers 0.

@@ -1,31 +1,21 @@
 import Histogram
-import Synchronization
 import Testing
 import martlet
 
 @Suite struct ReportTests {
     /// 1000 GETs of 0.1 ms to 100 ms, 10 SETs of 1 s, over two seconds.
-    private func result(errors: [String: Run.ErrorCount] = [:]) throws -> TestResult {
-        let workload = CompiledWorkload(
-            Workload(
-                title: "a \"mix\" <1>",
-                operations: [
-                    Workload.Operation(label: "GET", requests: [.words("GET a")]),
-                    Workload.Operation(label: "SET", requests: [.words("SET a b")]),
-                ]),
-            sizes: SizeDistribution(fixed: 3), enabled: .init())
-        let run = try Run(RunSettings(endpoints: []), workload: workload)
-        let collected = run.collected.withLock { collected in
-            for count in 1...1000 { collected.totals[0].record(UInt64(count) * 100_000) }
-            collected.totals[1].record(1_000_000_000, count: 10)
-            collected.timeline.add(collected.totals[0], errors: 3, second: 0)
-            collected.timeline.add(collected.totals[1], errors: 0, second: 1)
-            collected.errors = errors
-            collected.movedCount = 2
-            return collected
-        }
+    private func result(errors: [String: ErrorCount] = [:]) throws -> TestResult {
+        var gets = LatencyHistogram.latencies(significantDigits: 3)
+        for count in 1...1000 { gets.record(UInt64(count) * 100_000) }
+        var sets = LatencyHistogram.latencies(significantDigits: 3)
+        sets.record(1_000_000_000, count: 10)
+        let none = LatencyHistogram.latencies(significantDigits: 3)
+        var tally = Tally(labelCount: 2, significantDigits: 3)
+        tally.add(WorkerReport(latencies: [gets, none], errors: errors, errorCount: 3, movedCount: 1, second: 0))
+        tally.add(WorkerReport(latencies: [none, sets], movedCount: 1, second: 1))
         return TestResult(
-            title: "a \"mix\" <1>", labels: workload.labels, collected: collected, seconds: 2, generatorSeconds: 0.0101)
+            title: "a \"mix\" <1>", labels: ["GET", "SET"], tally: tally, seconds: 2, generatorSeconds: 0.0101,
+            threadCount: 1)
     }
 
     private var context: ReportContext {
@@ -58,6 +48,7 @@ import martlet
         #expect(lines[summary + 3] == "          avg       min       p50       p95       p99       max")
         #expect(lines[summary + 4].hasSuffix(" 1000.000") && lines[summary + 4].count == 63)
         #expect(lines.contains("0.099% <= 0.100 milliseconds (cumulative count 1)"))
+        #expect(lines.contains("  generator: 10.000 µs of processor time per request, its thread busy for 1 %"))
         #expect(lines.contains("  redirections: 2 MOVED, 0 ASK"))
     }
 
@@ -75,7 +66,7 @@ import martlet
 
     @Test("One line for -q, and what went wrong below it")
     func quiet() throws {
-        let errors = ["ERR": Run.ErrorCount(count: 7, example: "ERR unknown command")]
+        let errors = ["ERR": ErrorCount(count: 7, example: "ERR unknown command")]
         let lines = TextReport.quiet(try result(errors: errors)).split(separator: "\n")
         #expect(lines[0].hasPrefix("a \"mix\" <1>: 505.00 requests per second, p50=50."))
         #expect(lines[1] == "  errors: 7 of 1010 replies were ERR: ERR unknown command")
