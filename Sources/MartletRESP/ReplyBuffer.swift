@@ -36,6 +36,18 @@ package struct ReplyBuffer: ~Copyable {
         }
     }
 
+    /// Moves all bytes of another buffer behind those here; without a copy if there are none. Its protocol version stays.
+    package mutating func take(_ other: inout ReplyBuffer) {
+        if count == 0 {
+            swap(&base, &other.base)
+            swap(&count, &other.count)
+            swap(&capacity, &other.capacity)
+        } else {
+            append(other.bytes)
+            other.removeAll()
+        }
+    }
+
     /// Drops bytes that were sent. - Complexity: O(bytes left)
     package mutating func removePrefix(_ sent: Int) {
         precondition(sent <= count)

@@ -152,6 +152,15 @@ package struct RequestBatch: ~Copyable {
         return chunkCount - 1
     }
 
+    /// Marks a chunk whose client is gone: none of its requests runs, nothing of the client is touched.
+    ///
+    /// - Complexity: O(requests)
+    package func abandon(chunk index: Int) {
+        chunks[index].isStopped = true
+        chunks[index].consumed = chunks[index].count
+        for request in 0..<count where requests[request].chunk == index { requests[request].keyHash = 0 }
+    }
+
     mutating func append(argument: UnsafeRawBufferPointer) {
         if argumentCount == argumentCapacity { growArguments() }
         (arguments + argumentCount).initialize(to: argument)

@@ -1,6 +1,7 @@
 import Glibc
 import MartletRESP
 import MartletServer
+import Synchronization
 
 /// Bytes of one connection that could not be executed yet: the tail of a request, or everything behind a request that
 /// parked its client. Empty, and without memory, most of the time.
@@ -53,28 +54,74 @@ struct PendingInput: ~Copyable {
     }
 }
 
-/// A client's socket, and what is on its way in and out. At a fixed address from accept to the end of the turn in which
-/// it was closed.
+/// A client's socket, and what is on its way in and out. At a fixed address from accept until nobody can name it any more.
+///
+/// A connection belongs to one thread: the command thread (index 0) or an I/O thread. The command thread may touch the
+/// fields of the first group at any time, everything else of an I/O thread's connection only while it has a batch with bytes
+/// of it.
 struct Connection: ~Copyable {
     let fd: Int32
+    /// Freed by the command thread when it has closed the connection; an I/O thread only hands it on.
     let client: ClientPointer
+    let clientID: UInt64
+    /// Owner: 0 for the command thread.
+    var thread = 0
+    /// In a list of the command thread's.
+    var isQueuedForWrite = false
+    /// Closed in this turn; events that are still to come are ignored.
+    var isClosed = false
+    /// Its I/O thread was asked to give it back.
+    var isLeaving = false
+    /// The command thread executes a batch with bytes of it.
+    var isLent = false
+
+    // MARK: The owner's
+
     var pending = PendingInput()
     /// Where to go on in a long request that has not arrived completely.
     var partial: PartialRequest?
     /// Bytes that the incomplete request needs at least.
     var missing = 0
-    /// Bytes at the front of the client's reply buffer that were sent.
+    /// What the client was when its last request had run.
+    var isAuthenticated = false
+    var isParked = false
+    /// Bytes at the front of the reply buffer that were sent.
     var sent = 0
     var waitsForWrite = false
-    /// Its bytes are part of the batch that is being filled.
+    /// Its bytes are part of a batch that has not been executed.
     var isInBatch = false
-    var isQueuedForWrite = false
-    /// Closed in this turn; events that are still to come are ignored.
-    var isClosed = false
+
+    // MARK: An I/O thread's
+
+    /// Replies that were handed over; those in front of ``sent`` are gone.
+    var outgoing: UnsafeMutablePointer<ReplyBuffer>?
+    /// Handed over and not sent yet. Anybody may look.
+    let unsentBytes = Atomic<Int>(0)
+    /// There may be more to receive: an edge that was not followed to its end.
+    var isReadable = false
+    /// The peer has closed its side: what it sent before is still to be received.
+    var isEnding = false
+    /// Kept bytes may hold requests.
+    var hasUnparsed = false
+    /// In the list of those that wait for a batch or for their next turn.
+    var isQueued = false
+    /// To be closed when everything is sent.
+    var closesAfterSending = false
+    /// Closed on this side; the command thread was told.
+    var hasEnded = false
+    /// The command thread has closed it: to be freed when no batch names it.
+    var isForgotten = false
 
     init(fd: Int32, client: ClientPointer) {
         self.fd = fd
         self.client = client
+        clientID = client.pointee.id
+        isAuthenticated = client.isAuthenticated
+    }
+
+    deinit {
+        outgoing?.deinitialize(count: 1)
+        outgoing?.deallocate()
     }
 }
 

@@ -4,16 +4,15 @@ import MartletKeyspace
 import MartletRESP
 import MartletServer
 import MartletSystem
+import Synchronization
 
 // The loop of the command thread.
 //
-// A turn has three phases. Read: every connection that has data is received and parsed into one batch; small requests
-// land side by side in one arena, so that nothing is allocated and the caches stay warm. Execute: the node runs the batch.
-// Write: each client that has replies gets them in one send. A connection's unfinished bytes move into memory of its own
-// between turns, and only then.
+// A turn has three phases. Read: every connection that has data is received and parsed into one batch (`Intake`). Execute:
+// the node runs the batch. Write: each client that has replies gets them in one send.
 //
-// The phases touch each other only through the batch and the reply buffers, so reading and writing can move to other
-// threads without a change here.
+// The phases touch each other only through the batch and the reply buffers. With `io-threads`, other threads read and write
+// for a share of the connections, and their batches are executed here: IOThread.swift.
 
 /// What jobs of other threads report to the command thread.
 enum InboxMessage: Sendable {
@@ -25,9 +24,12 @@ package struct Reactor: ~Copyable {
     var node: Node
     var poller: Poller
     private let signals: SignalReader
-    private var batch = RequestBatch()
-    private let arena: UnsafeMutablePointer<UInt8>
-    private var arenaUsed = 0
+    private var intake: Intake
+    private var limits: Intake.Limits
+    /// Nil with `io-threads 1`.
+    var ioThreads: IOThreadPool?
+    /// Whether I/O threads have got all that they were sent.
+    private var isIODone = true
     private let listeners: ListenerSet
     private var clock: SlewedClock
     /// Connections with replies to send at the end of the turn.
@@ -58,9 +60,6 @@ package struct Reactor: ~Copyable {
 
     /// Bytes received side by side before a batch is executed: about what a core's second-level cache holds.
     private static let arenaBytes = 512 * 1024
-    /// One receive: enough for a full pipeline, little enough to be fair.
-    private static let receiveBytesMax = 64 * 1024
-    private static let receiveBytesMin = 16 * 1024
     /// What one replica is sent at a time, to be fair.
     private static let replicaBytesPerTurn = 1 << 20
     /// (MAX_ACCEPTS_PER_CALL)
@@ -69,6 +68,7 @@ package struct Reactor: ~Copyable {
     private static let newsMilliseconds: Int64 = 100
     // Tokens of the poller: those of the listeners, then the fixed ones, then links by number; addresses of connections are
     // far above all of them.
+    private static let ioToken: UInt64 = 1020
     private static let inboxToken: UInt64 = 1021
     private static let busToken: UInt64 = 1022
     private static let signalToken: UInt64 = 1023
@@ -102,7 +102,6 @@ package struct Reactor: ~Copyable {
         view = bus.map { PublishedReference.Reader($0.view) }
         scratch = .allocate(byteCount: 64 * 1024, alignment: 16)
         clock = SlewedClock(monotonic: SystemClock.bootNanoseconds, wall: SystemClock.wallNanoseconds)
-        arena = .allocate(capacity: Self.arenaBytes)
         let monotonic = SystemClock.monotonicMicroseconds
         let digits = Array("0123456789abcdef")
         node = Node(
@@ -112,6 +111,8 @@ package struct Reactor: ~Copyable {
                 monotonicMicroseconds: monotonic,
                 unixMicroseconds: clock.now(monotonic: SystemClock.bootNanoseconds) / 1000),
             processFacts: { Self.processFacts(configurationPath: configurationPath) })
+        limits = Self.intakeLimits(node)
+        intake = Intake(arenaBytes: Self.arenaBytes, preparer: node.preparer)
         node.services = .process(listeners, configurationPath: configurationPath)
         if let view { node.adopt(view.value) }
         Log.notice("Server initialized")
@@ -121,10 +122,7 @@ package struct Reactor: ~Copyable {
         Log.notice("Ready to accept connections")
     }
 
-    deinit {
-        arena.deallocate()
-        scratch.deallocate()
-    }
+    deinit { scratch.deallocate() }
 
     /// The cluster bus, or nil outside of cluster mode.
     private static func makeBus(_ configuration: ServerConfiguration, seed: UInt64) throws(StartFailure) -> BusThread? {
@@ -136,6 +134,23 @@ package struct Reactor: ~Copyable {
         options.backlog = configuration.tcpBacklog
         options.sourceAddress = configuration.bindSourceAddress
         do throws(BusStartError) { return try BusThread(options) } catch { throw StartFailure("\(error)") }
+    }
+
+    /// To be called before ``run()``.
+    package mutating func startIOThreads() throws(StartFailure) {
+        let count = node.configuration.ioThreads - 1
+        guard count > 0 else { return }
+        do throws(SystemError) {
+            let pool = try IOThreadPool(count: count, preparer: node.preparer, limits: limits)
+            try poller.add(pool.doorbell.fd, .readable, token: Self.ioToken)
+            ioThreads = pool
+        } catch {
+            throw StartFailure("Cannot start I/O threads: \(error)")
+        }
+    }
+
+    private static func intakeLimits(_ node: borrowing Node) -> Intake.Limits {
+        Intake.Limits(request: node.requestLimits, queryBytesMax: node.configuration.clientQueryBufferLimit)
     }
 
     mutating func makeLinkToken() -> UInt64 {
@@ -169,6 +184,8 @@ package struct Reactor: ~Copyable {
         while !isStopping { turn() }
         // What was promised in this turn still leaves.
         sendQueued()
+        returnToIOThreads()
+        for thread in ioThreads?.threads ?? [] { thread.stop() }
         listeners.close()
         if !node.configuration.unixSocketPath.isEmpty { try? FileIO.remove(node.configuration.unixSocketPath) }
         bus?.stop()
@@ -178,8 +195,10 @@ package struct Reactor: ~Copyable {
     private mutating func turn() {
         let now = SystemClock.monotonicMilliseconds
         let isIdle = resumed.isEmpty && !node.wantsTurn && !node.hasUrgentWork
-        let timeout = isIdle ? max(0, nextCron - now) : 0
+        var timeout = isIdle ? max(0, nextCron - now) : 0
+        if let ioThreads { timeout = ioTimeout(timeout, ioThreads) }
         let eventCount = poller.wait(timeoutMilliseconds: Int(timeout))
+        ioThreads?.doorbell.wokeUp()
         if bus != nil, absence.ended(now: SystemClock.monotonicMilliseconds, timeout: timeout) { awaitNews() }
         updateTime()
         if let bus {
@@ -200,6 +219,7 @@ package struct Reactor: ~Copyable {
         }
         takeResumed()
         executeBatch()
+        receiveFromIOThreads()
         if node.time.monotonicMilliseconds >= nextCron { cron() }
         node.endTurn()
         carryOutEffects()
@@ -211,7 +231,16 @@ package struct Reactor: ~Copyable {
             carryOutEffects()
             sendQueued()
         }
+        returnToIOThreads()
         freeClosed()
+        if let ioThreads { isIODone = ioThreads.flush() }
+    }
+
+    /// About to sleep: I/O threads ring from now on, unless there is something already.
+    private func ioTimeout(_ timeout: Int64, _ ioThreads: IOThreadPool) -> Int64 {
+        if timeout == 0 || !isIODone { return 0 }
+        ioThreads.doorbell.willSleep()
+        return ioThreads.hasReports ? 0 : timeout
     }
 
     private mutating func handleSpecial(_ event: Poller.Event) {
@@ -219,6 +248,7 @@ package struct Reactor: ~Copyable {
         case Self.signalToken: receiveSignals()
         case Self.busToken: receiveNotices()
         case Self.inboxToken: receiveInbox()
+        case Self.ioToken: ioThreads?.doorbell.acknowledge()
         case Self.linkTokensMin...:
             if let link = migrationLinks[event.token] { handle(link, event) } else { handlePrimaryLink(event) }
         default: if let listener = listeners.byToken[event.token] { accept(listener) }
@@ -287,6 +317,7 @@ package struct Reactor: ~Copyable {
         migrationCron()
         nextCron = node.time.monotonicMilliseconds + Int64(1000 / max(1, node.configuration.hz))
         clock.observe(monotonic: SystemClock.bootNanoseconds, wall: SystemClock.wallNanoseconds)
+        collectIOStatistics()
         node.cron()
         clientsCron()
     }
@@ -382,11 +413,22 @@ package struct Reactor: ~Copyable {
                 let interval = node.configuration.tcpKeepAliveSeconds
                 if interval > 0 { try Socket.setKeepAlive(fd, intervalSeconds: interval) }
             }
+            connection.pointee.thread = ioThreads?.chooseThread() ?? 0
+            if connection.pointee.thread > 0 { return handOver(connection) }
             try poller.add(fd, .readable, token: UInt64(UInt(bitPattern: connection)))
         } catch {
             Log.verbose("Error registering a client connection: \(error)")
             close(connection, isWatched: false)
         }
+    }
+
+    /// A new connection goes to an I/O thread.
+    private mutating func handOver(_ connection: ConnectionPointer) {
+        let outgoing = UnsafeMutablePointer<ReplyBuffer>.allocate(capacity: 1)
+        outgoing.initialize(to: ReplyBuffer())
+        connection.pointee.outgoing = outgoing
+        ioThreads?.connections[connection.pointee.clientID] = connection
+        ioThreads?.post(.adopt(connection), to: connection)
     }
 
     /// Why a new connection is turned away; nil to take it.
@@ -410,11 +452,13 @@ package struct Reactor: ~Copyable {
         return nil
     }
 
-    private mutating func close(_ connection: ConnectionPointer, isWatched: Bool = true) {
+    mutating func close(_ connection: ConnectionPointer, isWatched: Bool = true) {
         guard !connection.pointee.isClosed else { return }
         connection.pointee.isClosed = true
-        if isWatched { poller.remove(connection.pointee.fd) }
-        Socket.close(connection.pointee.fd)
+        if connection.pointee.thread == 0 {
+            if isWatched { poller.remove(connection.pointee.fd) }
+            Socket.close(connection.pointee.fd)
+        }
         closed.append(connection)
     }
 
@@ -424,8 +468,15 @@ package struct Reactor: ~Copyable {
         resumed.removeAll { $0.pointee.isClosed }
         for connection in closed {
             node.remove(connection.pointee.client)
-            connection.deinitialize(count: 1)
-            connection.deallocate()
+            if connection.pointee.thread > 0 {
+                // One that is on its way here is freed when it arrives.
+                if connection.pointee.isLeaving { continue }
+                ioThreads?.connections[connection.pointee.clientID] = nil
+                ioThreads?.post(.forget(connection), to: connection)
+            } else {
+                connection.deinitialize(count: 1)
+                connection.deallocate()
+            }
         }
         closed.removeAll(keepingCapacity: true)
     }
@@ -433,105 +484,44 @@ package struct Reactor: ~Copyable {
     // MARK: Read
 
     private mutating func receive(_ connection: ConnectionPointer) {
-        let client = connection.pointee.client
         // Its bytes may not move now; what has come since is still there in the next turn.
         if connection.pointee.isInBatch { return }
-        if client.isParked {
-            // Only to notice a closed connection and to keep the socket drained; executed after the client resumes.
-            receiveIntoPending(connection)
-            return
-        }
-        if connection.pointee.pending.count > 0 {
-            guard receiveIntoPending(connection) else { return }
-            parsePending(connection)
-            return
-        }
-        if Self.arenaBytes - arenaUsed < Self.receiveBytesMin { executeBatch() }
+        if intake.isFull { executeBatch() }
         if connection.pointee.isClosed { return }
-        let target = arena + arenaUsed
-        let room = min(Self.arenaBytes - arenaUsed, Self.receiveBytesMax)
-        switch Socket.receive(connection.pointee.fd, into: target, count: room) {
-        case .transferred(let count):
-            arenaUsed += count
-            node.statistics.bytesReceived += count
-            parse(connection, base: UnsafePointer(target), count: count)
-        case .wouldBlock: return
-        case .endOfStream, .failed: close(connection)
-        }
-    }
-
-    /// - Returns: false if nothing came.
-    @discardableResult
-    private mutating func receiveIntoPending(_ connection: ConnectionPointer) -> Bool {
-        connection.pointee.pending.reserve(max(Self.receiveBytesMin, connection.pointee.missing))
-        let room = connection.pointee.pending.room
-        switch Socket.receive(connection.pointee.fd, into: connection.pointee.pending.end, count: room) {
-        case .transferred(let count):
-            connection.pointee.pending.received(count)
-            if connection.pointee.pending.count > node.configuration.clientQueryBufferLimit {
-                Log.warning(
-                    "Closing client that reached max query buffer length: \(connection.pointee.client.pointee.address)")
-                close(connection)
-                return false
-            }
-            connection.pointee.missing = max(0, connection.pointee.missing - count)
-            node.statistics.bytesReceived += count
-            return true
-        case .wouldBlock: return false
-        case .endOfStream, .failed:
-            close(connection)
-            return false
-        }
-    }
-
-    private mutating func parsePending(_ connection: ConnectionPointer) {
-        guard let base = connection.pointee.pending.base else { return }
-        // A long argument that is still coming in needs no look at all.
-        if connection.pointee.missing > 0 { return }
-        parse(connection, base: UnsafePointer(base), count: connection.pointee.pending.count)
-    }
-
-    private mutating func parse(_ connection: ConnectionPointer, base: UnsafePointer<UInt8>, count: Int) {
         let client = connection.pointee.client
-        let first = batch.count
-        let chunk = batch.append(
-            Chunk(
-                base: base, count: count, client: UnsafeMutableRawPointer(client),
-                connection: UnsafeMutableRawPointer(connection)))
-        connection.pointee.isInBatch = true
-        if client.isReplica { node.replicaHeard(client) }
-        var limits = node.requestLimits
-        limits.isAuthenticated = client.isAuthenticated
-        connection.pointee.missing = RequestParser.parse(
-            chunk: chunk, limits: limits, partial: &connection.pointee.partial, into: &batch)
-        node.prepare(batch, from: first)
+        connection.pointee.isParked = client.isParked
+        switch intake.receive(connection, limits) {
+        case .received: if client.isReplica { node.replicaHeard(client) }
+        case .nothing: return
+        case .ended: close(connection)
+        case .tooMuch:
+            logTooMuchInput(connection)
+            close(connection)
+        }
+    }
+
+    func logTooMuchInput(_ connection: ConnectionPointer) {
+        Log.warning(
+            "Closing client that reached max query buffer length: \(connection.pointee.client.pointee.address)")
     }
 
     // MARK: Execute
 
     private mutating func executeBatch() {
-        if batch.chunkCount > 0 {
-            node.execute(batch)
-            for index in 0..<batch.chunkCount { finish(batch.chunks[index]) }
-            batch.removeAll()
-            arenaUsed = 0
+        if !intake.isEmpty {
+            node.statistics.bytesReceived += intake.bytesReceived
+            node.execute(intake.batch)
+            for index in 0..<intake.batch.chunkCount { finish(intake.batch.chunks[index]) }
+            intake.removeAll()
         }
         carryOutEffects()
     }
 
-    /// Keeps what a connection sent and the batch did not use.
     private mutating func finish(_ chunk: Chunk) {
-        guard let pointer = chunk.connection else { return }
-        let connection = pointer.assumingMemoryBound(to: Connection.self)
+        guard let connection = chunk.connectionPointer else { return }
         let client = connection.pointee.client
-        connection.pointee.isInBatch = false
-        if chunk.isStopped { connection.pointee.partial = nil }
-        if let base = connection.pointee.pending.base, UnsafePointer(base) == chunk.base {
-            connection.pointee.pending.consume(chunk.consumed)
-        } else if chunk.consumed < chunk.count {
-            connection.pointee.pending.reserve(chunk.count - chunk.consumed + connection.pointee.missing)
-            connection.pointee.pending.append(chunk.base + chunk.consumed, count: chunk.count - chunk.consumed)
-        }
+        Intake.keepRest(of: chunk, connection)
+        connection.pointee.isAuthenticated = client.isAuthenticated
         client.pointee.queryBytes = connection.pointee.pending.count
         client.pointee.queryCapacity = connection.pointee.pending.capacity
         if client.pointee.reply.count > 0 || client.isClosing {
@@ -545,9 +535,12 @@ package struct Reactor: ~Copyable {
     private static let unauthenticatedReplyBytesMax: UInt64 = 16 * 1024 + 1024
 
     /// Closes a client whose unsent replies exceed the limits of its class.
-    private mutating func checkOutputLimit(_ connection: ConnectionPointer) {
+    mutating func checkOutputLimit(_ connection: ConnectionPointer) {
         let client = connection.pointee.client
-        let unsent = UInt64(client.pointee.reply.count - connection.pointee.sent)
+        let handedOver = connection.pointee.unsentBytes.load(ordering: .relaxed)
+        let unsent = UInt64(
+            max(0, client.pointee.reply.count + (connection.pointee.thread > 0 ? handedOver : -connection.pointee.sent))
+        )
         let limit = node.configuration.outputBufferLimits.normal
         var isExceeded = limit.hardBytes > 0 && unsent > limit.hardBytes
         // Who has not authenticated may not make us keep replies that it does not read.
@@ -567,7 +560,7 @@ package struct Reactor: ~Copyable {
     }
 
     /// In place, because what is carried out may append more effects, and may end clients that later ones name.
-    private mutating func carryOutEffects() {
+    mutating func carryOutEffects() {
         guard !node.effects.isEmpty else { return }
         defer { node.effects.removeAll(keepingCapacity: true) }
         var index = 0
@@ -577,7 +570,7 @@ package struct Reactor: ~Copyable {
             switch effect {
             case .send(let client):
                 guard let connection = connection(of: client) else { break }
-                if client.pointee.flags.contains(.replica), !connection.pointee.isClosed {
+                if client.isReplica, connection.pointee.thread == 0, !connection.pointee.isClosed {
                     // Before any client is told that its write is done: if this process is killed in between, the
                     // kernel still delivers what the replica's socket has.
                     if !connection.pointee.waitsForWrite { send(connection) }
@@ -585,7 +578,7 @@ package struct Reactor: ~Copyable {
                     queueWrite(connection)
                 }
             case .resume(let client):
-                if let connection = connection(of: client) { resumed.append(connection) }
+                if let connection = connection(of: client) { resume(connection) }
             case .close(let client):
                 if let connection = connection(of: client) {
                     close(connection)
@@ -606,6 +599,8 @@ package struct Reactor: ~Copyable {
     }
 
     private mutating func configurationChanged(_ names: [String]) {
+        limits = Self.intakeLimits(node)
+        ioThreads?.setLimits(limits)
         for name in names where name == "loglevel" { Log.level = node.configuration.logLevel }
         for (token, fd) in listeners.takeUnwatched() {
             do throws(SystemError) { try poller.add(fd, .readable, token: token) } catch {
@@ -650,13 +645,22 @@ package struct Reactor: ~Copyable {
             && !connection.pointee.client.isParked
         {
             connection.pointee.missing = 0
-            parsePending(connection)
+            connection.pointee.isParked = false
+            intake.parsePending(connection, limits)
         }
+    }
+
+    mutating func resume(_ connection: ConnectionPointer) {
+        if connection.pointee.thread > 0 { ioThreads?.resume(connection) } else { resumed.append(connection) }
     }
 
     // MARK: Write
 
-    private mutating func queueWrite(_ connection: ConnectionPointer) {
+    mutating func queueWrite(_ connection: ConnectionPointer) {
+        if connection.pointee.thread > 0 {
+            ioThreads?.queueWrite(connection)
+            return
+        }
         guard !connection.pointee.isQueuedForWrite, !connection.pointee.isClosed else { return }
         connection.pointee.isQueuedForWrite = true
         writeQueue.append(connection)

@@ -69,6 +69,7 @@ package enum ServerProcess {
         adjustDescriptors(&runConfiguration)
         do throws(StartFailure) {
             var reactor = try Reactor(runConfiguration, configurationPath: configurationPath)
+            try reactor.startIOThreads()
             writePidFile(runConfiguration)
             reactor.run()
             removePidFile(runConfiguration)

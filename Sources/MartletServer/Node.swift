@@ -44,6 +44,9 @@ package struct NodeStatistics {
     package var connectionsRejected = 0
     package var bytesReceived = 0
     package var bytesSent = 0
+    /// Receptions and replies of I/O threads.
+    package var threadedReads = 0
+    package var threadedWrites = 0
     package var errorReplies = 0
     /// Error replies by their first word.
     package var errorsByPrefix: [String: Int] = [:]

@@ -3,7 +3,7 @@ import Glibc
 
 /// Waits for readiness of many descriptors: a thin, owning wrapper of epoll.
 ///
-/// Level-triggered. Each descriptor carries a 64-bit token of the caller's choice, handed back
+/// Level-triggered unless asked otherwise. Each descriptor carries a 64-bit token of the caller's choice, handed back
 /// with its events; put a generation into it if descriptors are closed while their events are still being walked.
 /// `wait` fills a buffer that lives as long as the poller, so a turn allocates nothing.
 package struct Poller: ~Copyable {
@@ -15,6 +15,8 @@ package struct Poller: ~Copyable {
         package static let writable = Interest(rawValue: EPOLLOUT.rawValue)
         /// The peer closed its writing side; reported even if unread data is left.
         package static let peerClosed = Interest(rawValue: EPOLLRDHUP.rawValue)
+        /// Tell of news only, not of what was there at the wait before.
+        package static let edgeTriggered = Interest(rawValue: EPOLLET.rawValue)
         /// Nothing but errors and hang-ups, which epoll always reports.
         package static let none: Interest = []
     }
@@ -34,6 +36,8 @@ package struct Poller: ~Copyable {
         @inlinable package var isReadable: Bool { bits & 0x2019 != 0 }
         /// Room to write, or an error that a write will report.
         @inlinable package var isWritable: Bool { bits & 0x1C != 0 }
+        /// The peer has closed its side, or both are closed.
+        @inlinable package var isPeerClosed: Bool { bits & 0x2018 != 0 }
         /// An error or a full hang-up.
         @inlinable package var isBroken: Bool { bits & 0x18 != 0 }
     }

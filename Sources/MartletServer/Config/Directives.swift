@@ -49,7 +49,7 @@ extension Directive {
         special("client-output-buffer-limit", .clientOutputBufferLimit, flags: [.multiArgument]),
         integer("maxmemory-clients", \.maxMemoryClients, -100...int64Max, unit: .memoryOrPercent, support: .later),
         bytes("requirepass", \.requirePassword, flags: [.sensitive]),
-        integer("io-threads", \.ioThreads, 1...128, flags: [.immutable], support: .later),
+        integer("io-threads", \.ioThreads, 1...128, flags: [.immutable]),
         bool("io-threads-do-reads", default: false, flags: [.immutable], support: .noEffect),
         integer("socket-mark-id", default: 0, 0...uint32Max, unsigned: true, flags: [.immutable], support: .later),
     ]

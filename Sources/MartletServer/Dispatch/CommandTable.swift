@@ -1,11 +1,10 @@
 import MartletBase
 import MartletRESP
 
-// Finding a command by its name, in any case, without touching a String.
-//
-// A name is folded into three words (24 bytes, more than the longest name) with the case bit cleared, and looked up in an
-// open-addressed table. What execution needs of a command — arity, flags, where the keys are, the handler — stands in a
-// flat array without names, so that nothing is retained on the way.
+// Commands are found by name, in any case, without touching a String: a name is folded into three words (24 bytes, more than
+// the longest name) with the case bit cleared, and looked up in an open-addressed table (`CommandNames`). What execution
+// needs of a command — arity, flags, where the keys are, the handler — stands in a flat array without names, so that nothing
+// is retained on the way.
 
 /// What the dispatcher reads for each request.
 struct HotCommand {
@@ -39,54 +38,8 @@ package struct CommandTable: ~Copyable {
     /// Index ranges of the subcommands of each top-level command: `hot` holds them behind the top-level commands.
     private let subcommandRanges: [Range<Int>]
     package let count: Int
-    private let slots: UnsafeMutablePointer<Slot>
-    private let mask: Int
-
-    private struct Slot {
-        var name: FoldedName
-        /// Folding loses blanks and zero bytes at the end of a name; its length does not.
-        var nameBytes: Int32
-        var index: Int32
-    }
-
-    /// Names from `rename-command` that are too long for a ``FoldedName``, in lower case.
-    private var longNames: [String: Int] = [:]
-
-    /// A name of at most 24 bytes with letters in upper case.
-    struct FoldedName: Equatable {
-        var first: UInt64 = 0
-        var second: UInt64 = 0
-        var third: UInt64 = 0
-
-        @inline(__always)
-        init?(_ bytes: UnsafeRawBufferPointer) {
-            let count = bytes.count
-            guard count > 0, count <= 24 else { return nil }
-            let base = bytes.baseAddress.unsafelyUnwrapped
-            first = Self.word(base, count)
-            if count > 8 {
-                second = Self.word(base + 8, count &- 8)
-                if count > 16 { third = Self.word(base + 16, count &- 16) }
-            }
-        }
-
-        @inline(__always)
-        private static func word(_ base: UnsafeRawPointer, _ count: Int) -> UInt64 {
-            if count >= 8 { return base.loadUnaligned(as: UInt64.self) & 0xDFDF_DFDF_DFDF_DFDF }
-            var word: UInt64 = 0
-            var index = count
-            while index > 0 {
-                index &-= 1
-                word = word &<< 8 | UInt64(base.load(fromByteOffset: index, as: UInt8.self))
-            }
-            return word & 0xDFDF_DFDF_DFDF_DFDF
-        }
-
-        @inline(__always) var hash: UInt64 {
-            let mixed = (first ^ second &* 0x9E37_79B9_7F4A_7C15 ^ third) &* 0xD6E8_FEB8_6659_FD93
-            return mixed ^ mixed &>> 32
-        }
-    }
+    /// By the names that clients call them by.
+    let callable: CommandNames
 
     /// - Parameter renamed: commands that clients call by another name, or by none; what COMMAND tells stays the same.
     package init(_ families: [CommandFamily], renamed: [RenamedCommand] = []) {
@@ -112,13 +65,6 @@ package struct CommandTable: ~Copyable {
         hot = .allocate(capacity: all.count)
         for (index, command) in all.enumerated() { (hot + index).initialize(to: HotCommand(command)) }
 
-        var capacity = 64
-        while capacity < top.count * 4 { capacity *= 2 }
-        mask = capacity - 1
-        slots = .allocate(capacity: capacity)
-        let empty = FoldedName(StaticString(" ").bytes)!
-        slots.initialize(repeating: Slot(name: empty, nameBytes: 0, index: -1), count: capacity)
-
         var callNames: [String: Int] = [:]
         for (index, name) in names[..<top.count].enumerated() {
             precondition(callNames.updateValue(index, forKey: name) == nil, "two commands of one name")
@@ -127,17 +73,7 @@ package struct CommandTable: ~Copyable {
             guard let index = callNames.removeValue(forKey: change.name) else { continue }
             if !change.newName.isEmpty { callNames[change.newName] = index }
         }
-        for (name, index) in callNames { insert(name, index) }
-    }
-
-    private mutating func insert(_ name: String, _ index: Int) {
-        guard let folded = Array(name.utf8).withUnsafeBytes({ FoldedName($0) }) else {
-            longNames[name] = index
-            return
-        }
-        var position = Int(truncatingIfNeeded: folded.hash) & mask
-        while slots[position].index >= 0 { position = (position + 1) & mask }
-        slots[position] = Slot(name: folded, nameBytes: Int32(name.utf8.count), index: Int32(index))
+        callable = CommandNames(callNames)
     }
 
     private let allCommands: [Command]
@@ -145,29 +81,12 @@ package struct CommandTable: ~Copyable {
     deinit {
         hot.deinitialize(count: count)
         hot.deallocate()
-        slots.deallocate()
+        callable.deallocate()
     }
 
     /// - Returns: the index of a top-level command, or -1.
     /// - Complexity: O(1)
-    @inline(__always)
-    package func index(of name: UnsafeRawBufferPointer) -> Int {
-        guard let folded = FoldedName(name) else { return longNameIndex(of: name) }
-        var position = Int(truncatingIfNeeded: folded.hash) & mask
-        while true {
-            let slot = slots + position
-            if slot.pointee.index < 0 { return -1 }
-            if slot.pointee.name == folded, Int(slot.pointee.nameBytes) == name.count {
-                return Int(slot.pointee.index)
-            }
-            position = (position &+ 1) & mask
-        }
-    }
-
-    @inline(never)
-    private func longNameIndex(of name: UnsafeRawBufferPointer) -> Int {
-        longNames.isEmpty ? -1 : longNames[String(bytes: name).lowercased()] ?? -1
-    }
+    func index(of name: UnsafeRawBufferPointer) -> Int { callable.index(of: name) }
 
     /// - Returns: the index of a subcommand of the container at `index`, or nil.
     package func subcommandIndex(of name: UnsafeRawBufferPointer, container index: Int) -> Int? {

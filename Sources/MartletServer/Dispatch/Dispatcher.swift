@@ -5,30 +5,17 @@ import MartletRESP
 
 // The way of a batch through the node.
 //
-// `prepare` runs over freshly parsed requests: it finds each command and hashes its first key. `execute` then runs the
-// requests in order, and fetches what later ones will read into the cache. The gates of one request are listed in `run`, in Redis' order (server.c, processCommand); in the common case a
-// single test finds that none of them applies.
+// `RequestPreparer` runs over freshly parsed requests: it finds each command and hashes its first key. `execute` then runs
+// the requests in order, and fetches what later ones will read into the cache. The gates of one request are listed in
+// `run`, in Redis' order (server.c, processCommand); in the common case a single test finds that none of them applies.
 
 extension Node {
-    /// Looks up the commands and hashes the keys of the requests from `first` on.
-    package mutating func prepare(_ batch: borrowing RequestBatch, from first: Int) {
-        let requests = batch.requests
-        let arguments = batch.arguments
-        for index in first..<batch.count {
-            let request = requests + index
-            guard request.pointee.argumentCount > 0 else { continue }
-            let argument = arguments + request.pointee.firstArgument
-            let command = commands.index(of: argument.pointee)
-            request.pointee.command = command
-            guard command >= 0 else { continue }
-            let firstKey = Int((commands.hot + command).pointee.firstKey)
-            guard firstKey > 0, firstKey < request.pointee.argumentCount else { continue }
-            let key = (argument + firstKey).pointee
-            let hash = sipHash13(key, seed: keyspace.seed)
-            request.pointee.keyHash = hash
-            if isClustered { request.pointee.slot = HashSlot.of(key).rawValue }
-        }
+    package var preparer: RequestPreparer {
+        RequestPreparer(
+            names: commands.callable, hot: UnsafePointer(commands.hot), seed: keyspace.seed, isClustered: isClustered)
     }
+
+    package func prepare(_ batch: borrowing RequestBatch, from first: Int) { preparer.prepare(batch, from: first) }
 
     // A key costs two cache misses, its bucket and its entry, and the address of the second comes out of the first. So while
     // one request is executed, the bucket of a later one is fetched and, nearer, the entry that its bucket leads to: the

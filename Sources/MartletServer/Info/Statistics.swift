@@ -122,8 +122,8 @@ extension Node {
         text.add("unexpected_error_replies", statistics.unexpectedErrors)
         text.add("total_error_replies", statistics.errorReplies)
         text.add("dump_payload_sanitizations", 0)
-        text.add("io_threaded_reads_processed", 0)
-        text.add("io_threaded_writes_processed", 0)
+        text.add("io_threaded_reads_processed", statistics.threadedReads)
+        text.add("io_threaded_writes_processed", statistics.threadedWrites)
     }
 
     func writeCommandStatistics(_ text: inout InfoText) {

@@ -225,7 +225,7 @@ extension Node {
 
     /// What replication does at the end of every turn: pass on what was logged, work on an image, answer WAIT.
     mutating func endReplicationTurn() {
-        guard !replication.isIdle else { return }
+        if replication.isIdle { return answerWaiting() }
         if replication.wantsAcknowledgements {
             replication.wantsAcknowledgements = false
             // A failover waits for the offset to stand still.

@@ -266,6 +266,15 @@ struct ReplicationTests {
         #expect(network[2]("WAIT 0 0").hasPrefix("-ERR WAIT cannot be used with replica instances."))
     }
 
+    @Test("WAIT ends at its time, too, if there never was a replica")
+    func waitAlone() {
+        let network = ReplicationNetwork(seed: 13, nodeCount: 1)
+        network[1]("SET key value")
+        #expect(network[1]("WAIT 1 500").isEmpty)
+        network.advance(milliseconds: 600)
+        #expect(String(bytes: network[1].client.pointee.reply.bytes) == ":0\r\n")
+    }
+
     @Test("Writes are refused while too few replicas keep up")
     func enoughReplicas() {
         let network = ReplicationNetwork(seed: 12, nodeCount: 2) { $0.minReplicasToWrite = 1 }

@@ -1,0 +1,160 @@
+"""Several threads for the connections (io-threads): the order, the ends and the waits of connections that other threads own."""
+
+import random
+import threading
+import time
+
+from harness import RawConnection, encode, expect, expect_equal, wait_until
+
+
+def connections(server, count):
+    return [RawConnection("127.0.0.1", server.port) for _ in range(count)]
+
+
+def expect_closed(client, after):
+    try:
+        data = client.read_some()
+    except ConnectionError:
+        return
+    expect(False, f"after {after} came {data}")
+
+
+def check_pipelines_in_order(environment):
+    """Many clients with pipelines of any size, in pieces of any size, get their own replies in order."""
+    server = environment.server(io_threads=3)
+    seed = random.randrange(1 << 30)
+    environment.note(f"seed {seed}")
+    errors = []
+
+    def work(number):
+        picker = random.Random(seed + number)
+        try:
+            with RawConnection("127.0.0.1", server.port) as connection:
+                counter = 0
+                for _ in range(400 if environment.is_long else 60):
+                    data, expected = b"", []
+                    for _ in range(picker.choice((1, 2, 16, 300))):
+                        kind = picker.randrange(4)
+                        if kind == 0:
+                            counter += 1
+                            data += encode("INCR", f"counter:{number}")
+                            expected.append(counter)
+                        elif kind == 1:
+                            text = f"{number}-{picker.random()}"
+                            data += encode("ECHO", text)
+                            expected.append(text.encode())
+                        elif kind == 2:
+                            value = bytes(picker.choice((0, 10, 100, 40000)))
+                            data += encode("SET", f"value:{number}", value) + encode("STRLEN", f"value:{number}")
+                            expected += [b"OK", len(value)]
+                        else:
+                            data += b"PING\r\n"
+                            expected.append(b"PONG")
+                    while data:
+                        size = picker.choice((1, 100, 20000, 1 << 20))
+                        connection.send(data[:size])
+                        data = data[size:]
+                    for reply in expected:
+                        expect_equal(connection.read_reply(), reply, f"a reply to client {number}")
+        except Exception as error:  # pylint: disable=broad-except
+            errors.append(f"client {number}: {error!r}")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expect(not errors, "; ".join(errors[:3]))
+    expect(int(server.info("stats")["io_threaded_reads_processed"]) > 0, "no I/O thread has read anything")
+
+
+def check_ends_of_connections(environment):
+    """Clients that leave, are killed, quit with replies on the way or read nothing: each ends alone, and all memory comes back."""
+    server = environment.server(io_threads=3)
+    server.call("SET", "big", bytes(200000))
+    for _ in range(20 if environment.is_long else 4):
+        clients = connections(server, 30)
+        victims = []
+        for index, client in enumerate(clients):
+            if index % 5 == 0:
+                client.send(encode("GET", "big") * 20)  # leaves without reading
+                client.close()
+            elif index % 5 == 1:
+                client.send(encode("GET", "big")[:-3])  # leaves in the middle of a request
+                client.close()
+            elif index % 5 == 2:
+                victims.append((client, client.call("CLIENT", "ID")))
+            elif index % 5 == 3:
+                client.send(encode("GET", "big") * 20 + encode("QUIT") + encode("SET", "after-quit", "1"))
+                for _ in range(20):
+                    expect_equal(len(client.read_reply()), 200000, "a reply before QUIT")
+                expect_equal(client.read_reply(), b"OK", "the reply to QUIT")
+                expect_closed(client, "QUIT")
+                client.close()
+            else:
+                client.send(b"*1\r\n$-5\r\n")
+                expect(client.read_line().startswith(b"-ERR Protocol error"), "a protocol error is told")
+                expect_closed(client, "a protocol error")
+                client.close()
+        for client, number in victims:
+            client.send(encode("GET", "big") * 50)  # its replies are on the way
+            expect_equal(server.call("CLIENT", "KILL", "ID", number), 1, "CLIENT KILL")
+            client.close()
+    expect_equal(server.call("EXISTS", "after-quit"), 0, "a command after QUIT")
+    wait_until(lambda: int(server.info("clients")["connected_clients"]) == 1, 10, "only the harness is connected")
+
+
+def check_output_limit(environment):
+    """A client that does not read is closed when its replies exceed the limit, whichever thread holds them."""
+    server = environment.server(io_threads=3, client_output_buffer_limit="normal 20mb 0 0")
+    server.call("SET", "big", bytes(1 << 20))
+    clients = connections(server, 3)
+    for client in clients:
+        client.send(encode("GET", "big") * 100)
+    wait_until(lambda: int(server.info("clients")["connected_clients"]) == 1, 20, "the clients are closed")
+    for client in clients:
+        client.close()
+
+
+def check_waits(environment):
+    """Parked clients keep what they sent behind the command that waits, and go on with it."""
+    server = environment.server(io_threads=3)
+    clients = connections(server, 6)
+    expect_equal(server.call("CLIENT", "PAUSE", "60000", "WRITE"), b"OK", "CLIENT PAUSE")
+    for number, client in enumerate(clients):
+        client.send(encode("ECHO", "before") + encode("SET", f"key:{number}", "1") + encode("ECHO", "behind"))
+        expect_equal(client.read_reply(), b"before", "what comes before the pause")
+        client.send(encode("ECHO", "later"))
+    wait_until(lambda: int(server.info("clients")["blocked_clients"]) == 6, 10, "six clients wait")
+    clients[0].close()  # one leaves while it waits
+    wait_until(lambda: int(server.info("clients")["blocked_clients"]) == 5, 10, "five clients wait")
+    expect_equal(server.call("EXISTS", "key:1"), 0, "a write during the pause")
+    expect_equal(server.call("CLIENT", "UNPAUSE"), b"OK", "CLIENT UNPAUSE")
+    for client in clients[1:]:
+        expect_equal([client.read_reply() for _ in range(3)], [b"OK", b"behind", b"later"], "what comes after it")
+    with RawConnection("127.0.0.1", server.port) as client:
+        client.send(encode("SET", "a", "b") + encode("WAIT", "1", "100") + encode("GET", "a"))
+        expect_equal([client.read_reply() for _ in range(3)], [b"OK", 0, b"b"], "WAIT and what follows")
+
+
+def check_replicas(environment):
+    """Replicas come over connections of I/O threads, go on at the command thread, and agree in the end."""
+    primary = environment.server(io_threads=3)
+    for number in range(2000):
+        primary.call("SET", f"key:{number}", number)
+    replicas = [environment.server(io_threads=3, replicaof=f"127.0.0.1 {primary.port}") for _ in range(3)]
+    stop = time.monotonic() + (20 if environment.is_long else 2)
+    count = 0
+    with RawConnection("127.0.0.1", primary.port) as client:
+        while time.monotonic() < stop:
+            client.send(encode("INCR", "counter") * 50)
+            for _ in range(50):
+                count += 1
+                expect_equal(client.read_reply(), count, "INCR")
+            if count % 500 == 0:  # links break and come again
+                primary.call("CLIENT", "KILL", "TYPE", "replica")
+        expect_equal(client.call("SET", "last", "1"), b"OK", "the last write")
+    for replica in replicas:
+        wait_until(lambda replica=replica: replica.call("GET", "last") == b"1", 20, "the replica has the last write")
+        expect_equal(int(replica.call("GET", "counter")), count, "the counter at a replica")
+        expect_equal(replica.call("DBSIZE"), primary.call("DBSIZE"), "keys of a replica")
