@@ -82,7 +82,7 @@ struct BenchmarkCommand: ParsableCommand {
         let sizes = try tests.sizeDistribution(default: workloads.isYCSB ? 1000 : 3)
         complete(&target.context, settings, sizes)
         let enabled = Placeholder.Enabled(numbers: tests.keyCount != nil, tag: server.cluster)
-        if case .single(let words) = workloads { target.context.payload = "\(encodedCount(words))" }
+        if case .single(let words, _) = workloads { target.context.payload = "\(encodedCount(words))" }
 
         if server.cluster, output.isForPeople { say(clusterText(target)) }
         if !load.keepsAlive {
@@ -115,7 +115,7 @@ struct BenchmarkCommand: ParsableCommand {
             if tests.tests != nil { warn("WARNING: Option -t is ignored.") }
             var words = rawArguments(last: commandWords.count)
             if tests.readsStandardInput { words.append(readStandardInput()) }
-            return .single(words)
+            return .single(words, title: commandWords.joined(separator: " "))
         }
         if let name = tests.workload { return .named(try NamedWorkload(name, isCluster: server.cluster)) }
         return .standard(names: tests.tests?.lowercased().split(separator: ",").map(String.init))

@@ -41,16 +41,18 @@ struct Connection: ~Copyable {
 }
 
 /// The connections of one thread to one node.
-struct Lane {
+package struct Lane {
     /// Indices into the worker's connections.
-    private(set) var connections: [Int] = []
+    package private(set) var connections: [Int] = []
     /// Ring of those that can take a request, the longest idle one first, so that all are used alike.
     private var listed: [Int] = []
     private var head = 0
     private var listedCount = 0
     private var turn = 0
 
-    mutating func add(_ connection: Int) {
+    package init() {}
+
+    package mutating func add(_ connection: Int) {
         var inOrder: [Int] = []
         for index in 0..<listedCount { inOrder.append(listed[(head + index) % listed.count]) }
         connections.append(connection)
@@ -59,7 +61,7 @@ struct Lane {
     }
 
     /// - Precondition: `connection` belongs to the lane and is not listed.
-    mutating func list(_ connection: Int) {
+    package mutating func list(_ connection: Int) {
         precondition(listedCount < listed.count)
         var place = head + listedCount
         if place >= listed.count { place -= listed.count }
@@ -68,14 +70,14 @@ struct Lane {
     }
 
     /// As ``list(_:)``, but it will be the next one to be taken.
-    mutating func listFirst(_ connection: Int) {
+    package mutating func listFirst(_ connection: Int) {
         precondition(listedCount < listed.count)
         head = head == 0 ? listed.count - 1 : head - 1
         listed[head] = connection
         listedCount += 1
     }
 
-    mutating func takeListed() -> Int? {
+    package mutating func takeListed() -> Int? {
         guard listedCount > 0 else { return nil }
         let connection = listed[head]
         head = head + 1 == listed.count ? 0 : head + 1
@@ -84,7 +86,7 @@ struct Lane {
     }
 
     /// Any connection, one after the other.
-    mutating func takeAny() -> Int {
+    package mutating func takeAny() -> Int {
         turn = turn + 1 >= connections.count ? 0 : turn + 1
         return connections[turn]
     }

@@ -1,6 +1,6 @@
 /// A request that waits for its reply.
-struct PendingRequest {
-    enum Kind: UInt8 {
+package struct PendingRequest: Equatable {
+    package enum Kind: UInt8, Sendable {
         /// Counts and is timed.
         case counted
         /// Not the last request of its operation: only its errors count.
@@ -18,16 +18,23 @@ struct PendingRequest {
     var kind: Kind
     /// How often a cluster sent it elsewhere.
     var redirectCount: UInt8 = 0
+
+    package init(start: Int64, byteCount: Int, label: UInt16, kind: Kind) {
+        self.start = start
+        self.byteCount = byteCount
+        self.label = label
+        self.kind = kind
+    }
 }
 
 /// The requests of a connection whose replies are still to come, oldest first: a ring that grows.
-struct PendingQueue: ~Copyable {
+package struct PendingQueue: ~Copyable {
     private var base: UnsafeMutablePointer<PendingRequest>
     private var mask: Int
     private var head = 0
-    private(set) var count = 0
+    package private(set) var count = 0
 
-    init(minimumCapacity: Int) {
+    package init(minimumCapacity: Int) {
         var capacity = 1
         while capacity < minimumCapacity { capacity *= 2 }
         base = .allocate(capacity: capacity)
@@ -36,21 +43,19 @@ struct PendingQueue: ~Copyable {
 
     deinit { base.deallocate() }
 
-    mutating func append(_ request: PendingRequest) {
+    package mutating func append(_ request: PendingRequest) {
         if count > mask { grow() }
         (base + (head &+ count) & mask).initialize(to: request)
         count &+= 1
     }
 
-    mutating func popFirst() -> PendingRequest? {
+    package mutating func popFirst() -> PendingRequest? {
         guard count > 0 else { return nil }
         let request = base[head]
         head = (head &+ 1) & mask
         count &-= 1
         return request
     }
-
-    mutating func removeAll() { count = 0 }
 
     @inline(never)
     private mutating func grow() {

@@ -16,6 +16,8 @@ package struct ErrorCount: Equatable, Sendable {
 package struct WorkerReport: Sendable {
     /// One for each label of the workload.
     package var latencies: [LatencyHistogram]
+    /// Open loop: how late requests were sent though there was room for them: the generator's own fault.
+    package var delays: LatencyHistogram?
     /// In nanoseconds.
     package var latencySum: Int64
     package var errors: [String: ErrorCount]
@@ -29,10 +31,12 @@ package struct WorkerReport: Sendable {
     package var time: Int64
 
     package init(
-        latencies: [LatencyHistogram], latencySum: Int64 = 0, errors: [String: ErrorCount] = [:], errorCount: Int = 0,
+        latencies: [LatencyHistogram], delays: LatencyHistogram? = nil, latencySum: Int64 = 0,
+        errors: [String: ErrorCount] = [:], errorCount: Int = 0,
         movedCount: Int = 0, askCount: Int = 0, missedCount: Int = 0, second: Int, time: Int64 = 0
     ) {
         self.latencies = latencies
+        self.delays = delays
         self.latencySum = latencySum
         self.errors = errors
         self.errorCount = errorCount
@@ -48,6 +52,7 @@ package struct WorkerReport: Sendable {
 package struct Tally: Sendable {
     /// One for each label of the workload.
     package private(set) var latencies: [LatencyHistogram]
+    package private(set) var delays: LatencyHistogram
     package private(set) var timeline: Timeline
     package private(set) var requestCount = 0
     package private(set) var latencySum: Int64 = 0
@@ -61,6 +66,7 @@ package struct Tally: Sendable {
 
     package init(labelCount: Int, significantDigits: Int) {
         latencies = (0..<labelCount).map { _ in .latencies(significantDigits: significantDigits) }
+        delays = .latencies(significantDigits: significantDigits)
         timeline = Timeline(significantDigits: significantDigits)
     }
 
@@ -70,6 +76,7 @@ package struct Tally: Sendable {
             timeline.add(histogram, errors: 0, second: report.second)
             requestCount += Int(histogram.totalCount)
         }
+        if let more = report.delays { delays.add(more) }
         timeline.add(nil, errors: report.errorCount, second: report.second)
         latencySum += report.latencySum
         for (word, error) in report.errors {

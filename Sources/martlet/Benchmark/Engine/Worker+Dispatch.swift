@@ -1,3 +1,4 @@
+import Histogram
 import MartletBase
 import MartletSystem
 import Synchronization
@@ -23,8 +24,10 @@ extension Worker {
                 guard takeCredit() else { break }
             }
             schedule?.take()
+            if !lacksRoom, start >= measureStart { delays?.record(UInt64(max(0, now - start))) }
             dispatchOperation(start: start)
         }
+        lacksRoom = outstandingCount + run.workload.requestsPerOperationMax > outstandingMax
         for index in dirty {
             connections[index].isDirty = false
             if connections[index].state == .ready {

@@ -66,6 +66,10 @@ struct Worker: ~Copyable {
     // Worker+Dispatch.
     let isDispatching: Bool
     var schedule: RateSchedule?
+    /// Open loop: how late requests were sent though there was room for them.
+    var delays: LatencyHistogram?
+    /// The turn before this one ended for want of room.
+    var lacksRoom = false
     var credit = 0
     /// The most requests that may be without a reply at a time.
     let outstandingMax: Int
@@ -218,6 +222,7 @@ struct Worker: ~Copyable {
             if let rate = run.settings.rate {
                 schedule = RateSchedule(
                     start: start, rate: rate, threadIndex: index, threadCount: run.settings.threadCount)
+                delays = .latencies(significantDigits: run.settings.significantDigits)
                 Thread.setTimerSlack(nanoseconds: 1)
             }
         } else {
@@ -506,7 +511,8 @@ struct Worker: ~Copyable {
         let end = run.sendEnd == Int64.max ? nextReport : min(nextReport, max(run.sendEnd, measureStart + 1))
         let second = Int((end - 1 - measureStart) / 1_000_000_000)
         let report = WorkerReport(
-            latencies: (0..<run.workload.labels.count).map { (latencies + $0).move() }, latencySum: latencySum,
+            latencies: (0..<run.workload.labels.count).map { (latencies + $0).move() }, delays: delays.take(),
+            latencySum: latencySum,
             errors: errors, errorCount: errorCount, movedCount: movedCount, askCount: askCount,
             missedCount: isLast ? missedCount() : 0, second: second, time: now)
         let spare = run.exchange.withLock { exchange in
@@ -516,6 +522,7 @@ struct Worker: ~Copyable {
         for (label, histogram) in (spare ?? run.emptyLatencies()).enumerated() {
             (latencies + label).initialize(to: histogram)
         }
+        if schedule != nil { delays = .latencies(significantDigits: run.settings.significantDigits) }
         latencySum = 0
         errors = [:]
         errorCount = 0

@@ -41,6 +41,7 @@ package enum JSONReport {
             ("behind_schedule", .integer(result.missedCount)),
             ("generator_us_per_request", .number(result.generatorMicrosecondsPerRequest)),
             ("generator_load", .number(result.generatorLoad)),
+            ("generator_delay_ms", result.delays.totalCount > 0 ? latency(result.delays) : .null),
             ("latency_ms", latency(result.latencies)),
             (
                 "error_replies",

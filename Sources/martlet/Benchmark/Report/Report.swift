@@ -26,7 +26,8 @@ final class Report {
             let example = result.errors.values.first?.example ?? "no request was answered"
             return warn("\(result.title): no result: \(example)")
         }
-        results.append(result)
+        // With -l there is no end to them.
+        if options.json != nil || options.html != nil { results.append(result) }
         if options.json == "-" { return }
         if options.csv {
             print(CSVReport.row(result))

@@ -9,6 +9,8 @@ package struct TestResult: Sendable {
 
     package var title: String
     package var seconds: Double
+    /// Open loop: how late requests were sent for the generator's own reasons.
+    package var delays: LatencyHistogram
     /// All operations together.
     package var latencies: LatencyHistogram
     package var operations: [Operation]
@@ -31,6 +33,7 @@ package struct TestResult: Sendable {
         self.generatorSeconds = generatorSeconds
         self.threadCount = threadCount
         operations = zip(labels, tally.latencies).map { Operation(label: $0, latencies: $1) }
+        delays = tally.delays
         latencies = tally.latencies[0]
         for other in tally.latencies.dropFirst() { latencies.add(other) }
         var timeline = tally.timeline

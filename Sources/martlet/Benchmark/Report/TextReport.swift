@@ -82,7 +82,15 @@ package enum TextReport {
     package static func generator(_ result: TestResult) -> String {
         "\(fixed(result.generatorMicrosecondsPerRequest, 3)) µs of processor time per request, "
             + "\(result.threadCount == 1 ? "its thread" : "its \(result.threadCount) threads") "
-            + "busy for \(fixed(min(result.generatorLoad, 1) * 100, 0)) %"
+            + "busy for \(fixed(min(result.generatorLoad, 1) * 100, 0)) %" + delays(result)
+    }
+
+    private static func delays(_ result: TestResult) -> String {
+        guard result.delays.totalCount > 0 else { return "" }
+        let figures = [("p50", 50), ("p99", 99), ("max", 100)].map { name, percent in
+            "\(name) \(fixed(result.delays.milliseconds(at: percent), 3))"
+        }
+        return "; sent late by its own fault: \(figures.joined(separator: ", ")) msec"
     }
 
     private static func operations(_ result: TestResult) -> [String] {

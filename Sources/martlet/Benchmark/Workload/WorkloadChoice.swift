@@ -4,7 +4,7 @@ import MartletSystem
 enum WorkloadChoice {
     /// Nil: all of them.
     case standard(names: [String]?)
-    case single([[UInt8]])
+    case single([[UInt8]], title: String)
     case named(NamedWorkload)
 
     var isYCSB: Bool {
@@ -18,9 +18,7 @@ enum WorkloadChoice {
             return StandardTest.all(hasRandomKeys: hasRandomKeys, isCluster: isCluster).filter { test in
                 names?.contains(where: test.names.contains) ?? true
             }.map(\.workload)
-        case .single(let words):
-            let title = words.map { String(decoding: $0, as: UTF8.self) }.joined(separator: " ")
-            return [Workload(title: title, .command(words))]
+        case .single(let words, let title): return [Workload(title: title, .command(words))]
         case .named(let workload): return [workload.workload]
         }
     }

@@ -49,6 +49,7 @@ import martlet
         #expect(lines[summary + 4].hasSuffix(" 1000.000") && lines[summary + 4].count == 63)
         #expect(lines.contains("0.099% <= 0.100 milliseconds (cumulative count 1)"))
         #expect(lines.contains("  generator: 10.000 µs of processor time per request, its thread busy for 1 %"))
+        #expect(!lines.contains { $0.contains("sent late") })
         #expect(lines.contains("  redirections: 2 MOVED, 0 ASK"))
     }
 
