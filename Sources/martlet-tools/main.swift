@@ -5,7 +5,7 @@ struct MartletTools: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "martlet-tools",
         abstract: "Tools for developers of Martlet.",
-        subcommands: [FuzzCommand.self])
+        subcommands: [FuzzCommand.self, HotPathAuditCommand.self])
 }
 
 MartletTools.main()
