@@ -30,6 +30,8 @@ package struct Database: ~Copyable {
     }
 
     @inline(__always) var tables: UnsafeMutablePointer<HashTable> { tableSet.tables }
+    /// Where the entries are from.
+    @inline(__always) var pool: UnsafeMutablePointer<EntryPool> { tableSet.pool }
     @inline(__always) var volatileTables: UnsafeMutablePointer<HashTable> { tableSet.volatileTables }
 
     @inline(__always)
@@ -143,6 +145,7 @@ package struct Database: ~Copyable {
             keys += tables[index].count
             volatileKeys += volatileTables[index].count
         }
+        pool.pointee.invariants()
         precondition(keys == keyCount, "key count is the sum over the tables")
         precondition(volatileKeys == volatileCount, "volatile count is the sum over the tables")
     }
@@ -155,6 +158,7 @@ struct TableSet: ~Copyable {
     let volatileTables: UnsafeMutablePointer<HashTable>
     /// Entries in each block of ``tablesPerBlock`` tables, so that a random key is found without a look at every table.
     let blockCounts: UnsafeMutablePointer<Int>
+    let pool: UnsafeMutablePointer<EntryPool>
     private let count: Int
 
     static let tablesPerBlock = 128
@@ -165,6 +169,8 @@ struct TableSet: ~Copyable {
         let blockCount = Self.block(of: count - 1) + 1
         blockCounts = .allocate(capacity: blockCount)
         blockCounts.initialize(repeating: 0, count: blockCount)
+        pool = .allocate(capacity: 1)
+        pool.initialize(to: EntryPool())
         tables = .allocate(capacity: count)
         volatileTables = .allocate(capacity: count)
         for index in 0..<count {
@@ -173,12 +179,15 @@ struct TableSet: ~Copyable {
         }
     }
 
-    /// - Complexity: O(entries)
+    /// - Complexity: O(buckets), and O(entries) if any has memory outside of the pool's slabs.
     deinit {
+        let pool = self.pool
         for index in 0..<count {
             volatileTables[index].removeAll { _ in }
-            tables[index].removeAll { $0.destroy() }
+            tables[index].removeAll { entry in if pool.pointee.outsideCount > 0 { entry.destroyOutside(pool) } }
         }
+        pool.deinitialize(count: 1)
+        pool.deallocate()
         tables.deinitialize(count: count)
         volatileTables.deinitialize(count: count)
         tables.deallocate()

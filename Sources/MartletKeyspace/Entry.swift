@@ -1,21 +1,22 @@
 import Glibc
 import MartletBase
 
-// One key: header, expiry, value and key in a single allocation.
+// One key: header, expiry, key and value in a single allocation.
 //
-//      0   UInt32  key length in bytes
-//      4   UInt32  access clock (LRU seconds, or LFU time and counter)
-//      8   UInt16  version of the last point-in-time walk that has this entry
-//     10   UInt8   type (low four bits) and encoding (high four bits)
-//     11   UInt8   flags: has an expiry, value is inline, expiry is a replica's own
-//     12   UInt32  length of a string value in bytes
-//     16   Int64   expiry, Unix time in milliseconds; only with the flag
-//      …   value   inline bytes; or 8 bytes: an integer, or the address of a block or container
+//      0   UInt32  access clock (LRU seconds, or LFU time and counter): 24 bits; version of the last point-in-time walk
+//                  that has this entry: the upper 8
+//      4   UInt8   type (low four bits) and encoding (high four bits)
+//      5   UInt8   key length in bytes, unless the key is long
+//      6   UInt16  has an expiry, key is long, value is inline, expiry is a replica's own: one bit each; length of the
+//                  value in the entry: the upper 12
+//      8   Int64   expiry, Unix time in milliseconds; only with the flag
+//      …   Int64   key length in bytes; only of a long key
 //      …   key
+//      …   value   inline bytes; or 8 bytes: an integer, or the address of a block or container
 //
-// A 16-byte key with a 64-byte value takes 96 bytes, one size class of the allocator, and a key with a short value costs
-// one cache miss after the bucket's. The address changes when the expiry comes or goes or an inline value changes its
-// length; whoever changes an entry that way puts the new address into the tables (``Keyspace`` does).
+// A 16-byte key with a 64-byte value takes 88 bytes (``EntryPool`` has slots of just that size), and a key with a short
+// value costs one cache miss after the bucket's. The address changes when the expiry comes or goes or an inline value
+// changes its length; whoever changes an entry that way puts the new address into the tables (``Keyspace`` does).
 
 /// What `TYPE` tells.
 package enum ValueType: UInt8, Sendable, CaseIterable {
@@ -68,30 +69,44 @@ package struct Entry: Equatable {
 
     @inline(__always) init(_ pointer: UnsafeMutableRawPointer) { self.pointer = pointer }
 
-    static let headerBytes = 16
-    private static let expiryFlag: UInt8 = 1
-    private static let inlineFlag: UInt8 = 2
-    private static let localExpiryFlag: UInt8 = 4
+    typealias Pool = UnsafeMutablePointer<EntryPool>
+
+    static let headerBytes = 8
+    private static let expiryFlag: UInt16 = 1
+    private static let longKeyFlag: UInt16 = 2
+    private static let inlineFlag: UInt16 = 4
+    private static let localExpiryFlag: UInt16 = 8
+    private static let valueCountShift: UInt16 = 4
 
     /// Longest value that is stored inside the entry. Beyond it a move of the entry would copy too much.
     static let inlineBytesMax = 512
+    /// Longest key whose length fits into the header.
+    private static let shortKeyBytesMax = 255
 
     // MARK: Header
 
-    @inline(__always) package var keyCount: Int { Int(pointer.load(as: UInt32.self)) }
+    private static let accessClockMask: UInt32 = 0xFF_FFFF
 
     package var accessClock: UInt32 {
-        @inline(__always) get { pointer.load(fromByteOffset: 4, as: UInt32.self) }
-        nonmutating set { pointer.storeBytes(of: newValue, toByteOffset: 4, as: UInt32.self) }
+        @inline(__always) get { pointer.load(as: UInt32.self) & Self.accessClockMask }
+        @inline(__always) nonmutating set {
+            let version = pointer.load(as: UInt32.self) & ~Self.accessClockMask
+            pointer.storeBytes(of: version | (newValue & Self.accessClockMask), as: UInt32.self)
+        }
     }
 
-    var walkVersion: UInt16 {
-        get { pointer.load(fromByteOffset: 8, as: UInt16.self) }
-        nonmutating set { pointer.storeBytes(of: newValue, toByteOffset: 8, as: UInt16.self) }
+    var walkVersion: UInt8 {
+        get { pointer.load(fromByteOffset: 3, as: UInt8.self) }
+        nonmutating set { pointer.storeBytes(of: newValue, toByteOffset: 3, as: UInt8.self) }
     }
 
-    @inline(__always) private var kind: UInt8 { pointer.load(fromByteOffset: 10, as: UInt8.self) }
-    @inline(__always) private var flags: UInt8 { pointer.load(fromByteOffset: 11, as: UInt8.self) }
+    static let kindOffset = 4
+    /// Stands where the type of an entry does in memory that holds none. (No type is 15.)
+    static let freeKind: UInt8 = 0xFF
+    var isFreeSlot: Bool { kind == Self.freeKind }
+
+    @inline(__always) private var kind: UInt8 { pointer.load(fromByteOffset: Self.kindOffset, as: UInt8.self) }
+    @inline(__always) private var flags: UInt16 { pointer.load(fromByteOffset: 6, as: UInt16.self) }
 
     package var type: ValueType {
         guard let type = ValueType(rawValue: kind & 15) else { preconditionFailure("entry of unknown type") }
@@ -110,49 +125,54 @@ package struct Entry: Equatable {
     var expiresLocally: Bool { flags & Self.localExpiryFlag != 0 }
 
     func setExpiresLocally() {
-        pointer.storeBytes(of: flags | Self.localExpiryFlag, toByteOffset: 11, as: UInt8.self)
+        pointer.storeBytes(of: flags | Self.localExpiryFlag, toByteOffset: 6, as: UInt16.self)
     }
 
     @inline(__always) var isInline: Bool { flags & Self.inlineFlag != 0 }
     @inline(__always) var isInteger: Bool { kind == 0 }
 
-    /// Length of a string value; meaningless for integers.
-    @inline(__always) var valueCount: Int { Int(pointer.load(fromByteOffset: 12, as: UInt32.self)) }
-
     /// Unix time in milliseconds, or nil if the key stays.
-    package var expiry: Int64? { hasExpiry ? pointer.load(fromByteOffset: 16, as: Int64.self) : nil }
+    package var expiry: Int64? { hasExpiry ? pointer.load(fromByteOffset: 8, as: Int64.self) : nil }
 
     /// - Precondition: the entry has an expiry.
     @inline(__always) func storeExpiry(_ time: Int64) {
-        pointer.storeBytes(of: time, toByteOffset: 16, as: Int64.self)
+        pointer.storeBytes(of: time, toByteOffset: 8, as: Int64.self)
     }
 
     @inline(__always)
     func isExpired(at now: Int64) -> Bool {
-        hasExpiry && pointer.load(fromByteOffset: 16, as: Int64.self) < now
+        hasExpiry && pointer.load(fromByteOffset: 8, as: Int64.self) < now
     }
 
     // MARK: Parts
 
-    @inline(__always) private var payloadOffset: Int { hasExpiry ? 24 : 16 }
-    @inline(__always) private var payloadBytes: Int { isInline ? valueCount : 8 }
-    @inline(__always) var payload: UnsafeMutableRawPointer { pointer + payloadOffset }
-
-    @inline(__always)
-    package var key: UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(start: pointer + payloadOffset + payloadBytes, count: keyCount)
+    /// 8 bytes more for an expiry, and for the length of a long key.
+    @inline(__always) private var keyStart: UnsafeMutableRawPointer {
+        let flags = Int(flags)
+        return pointer + (Self.headerBytes &+ (flags & 1) &* 8 &+ (flags & 2) &* 4)
     }
 
-    /// Bytes asked of the allocator for the entry itself.
-    @inline(__always) var allocatedBytes: Int { payloadOffset + payloadBytes + keyCount }
+    @inline(__always) package var keyCount: Int {
+        if flags & Self.longKeyFlag != 0 { return (keyStart - 8).load(as: Int.self) }
+        return Int(pointer.load(fromByteOffset: 5, as: UInt8.self))
+    }
+
+    @inline(__always)
+    package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: keyStart, count: keyCount) }
+
+    /// Bytes of the value inside the entry.
+    @inline(__always) private var payloadBytes: Int { Int(flags &>> Self.valueCountShift) }
+    @inline(__always) var payload: UnsafeMutableRawPointer { keyStart + keyCount }
+
+    /// Bytes of the entry itself.
+    @inline(__always) var allocatedBytes: Int { payload - pointer + payloadBytes }
 
     @inline(__always)
     func hasKey(_ other: UnsafeRawBufferPointer) -> Bool {
         let count = keyCount
         guard count == other.count else { return false }
         if count == 0 { return true }
-        let own = pointer + payloadOffset + payloadBytes
-        return memcmp(own, other.baseAddress.unsafelyUnwrapped, count) == 0
+        return memcmp(keyStart, other.baseAddress.unsafelyUnwrapped, count) == 0
     }
 
     // MARK: String values
@@ -169,8 +189,12 @@ package struct Entry: Equatable {
     /// - Precondition: the entry is a string and not an integer.
     @inline(__always)
     var stringBytes: UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(start: stringStart, count: valueCount)
+        if isInline { return UnsafeRawBufferPointer(start: payload, count: payloadBytes) }
+        return block.contents
     }
+
+    /// Length of a string value; meaningless for integers.
+    @inline(__always) var valueCount: Int { isInline ? payloadBytes : block.count }
 
     /// Where the bytes of a string are. - Precondition: the entry is a string and not an integer.
     @inline(__always) var stringStart: UnsafeMutableRawPointer { isInline ? payload : block.bytes }
@@ -201,43 +225,41 @@ package struct Entry: Equatable {
         return decimalCount(of: integer)
     }
 
-    func setValueCount(_ count: Int) {
-        pointer.storeBytes(of: UInt32(count), toByteOffset: 12, as: UInt32.self)
-    }
-
     func setEncoding(_ encoding: Encoding) {
-        pointer.storeBytes(of: (kind & 15) | (encoding.rawValue &<< 4), toByteOffset: 10, as: UInt8.self)
+        pointer.storeBytes(of: (kind & 15) | (encoding.rawValue &<< 4), toByteOffset: Self.kindOffset, as: UInt8.self)
     }
 
     // MARK: Life
 
     /// A new entry whose payload is not filled in yet.
     private static func allocate(
-        key: UnsafeRawBufferPointer, expiry: Int64?, type: ValueType, encoding: Encoding, inlineCount: Int?,
-        valueCount: Int
+        _ pool: Pool, key: UnsafeRawBufferPointer, expiry: Int64?, type: ValueType, encoding: Encoding,
+        inlineCount: Int?
     ) -> Entry {
         let payloadBytes = inlineCount ?? 8
-        let payloadOffset = expiry == nil ? 16 : 24
-        let entry = Entry(Memory.allocate(payloadOffset + payloadBytes + key.count))
+        let isLong = key.count > shortKeyBytesMax
+        let count = headerBytes + (expiry == nil ? 0 : 8) + (isLong ? 8 : 0) + key.count + payloadBytes
+        let entry = Entry(pool.pointee.allocate(count))
         let pointer = entry.pointer
-        pointer.storeBytes(of: UInt32(key.count), as: UInt32.self)
-        pointer.storeBytes(of: 0, toByteOffset: 4, as: UInt32.self)
-        pointer.storeBytes(of: 0, toByteOffset: 8, as: UInt16.self)
-        pointer.storeBytes(of: type.rawValue | (encoding.rawValue &<< 4), toByteOffset: 10, as: UInt8.self)
-        let flags = (expiry == nil ? 0 : expiryFlag) | (inlineCount == nil ? 0 : inlineFlag)
-        pointer.storeBytes(of: flags, toByteOffset: 11, as: UInt8.self)
-        pointer.storeBytes(of: UInt32(valueCount), toByteOffset: 12, as: UInt32.self)
-        if let expiry { pointer.storeBytes(of: expiry, toByteOffset: 16, as: Int64.self) }
+        pointer.storeBytes(of: 0, as: UInt32.self)
+        pointer.storeBytes(of: type.rawValue | (encoding.rawValue &<< 4), toByteOffset: kindOffset, as: UInt8.self)
+        pointer.storeBytes(of: UInt8(truncatingIfNeeded: key.count), toByteOffset: 5, as: UInt8.self)
+        var flags = UInt16(payloadBytes) &<< valueCountShift
+        if expiry != nil { flags |= expiryFlag }
+        if isLong { flags |= longKeyFlag }
+        if inlineCount != nil { flags |= inlineFlag }
+        pointer.storeBytes(of: flags, toByteOffset: 6, as: UInt16.self)
+        if let expiry { entry.storeExpiry(expiry) }
+        let keyStart = entry.keyStart
+        if isLong { (keyStart - 8).storeBytes(of: key.count, as: Int.self) }
         if key.count > 0 {
-            (pointer + payloadOffset + payloadBytes).copyMemory(
-                from: key.baseAddress.unsafelyUnwrapped, byteCount: key.count)
+            keyStart.copyMemory(from: key.baseAddress.unsafelyUnwrapped, byteCount: key.count)
         }
         return entry
     }
 
-    static func integer(key: UnsafeRawBufferPointer, _ value: Int64, expiry: Int64?) -> Entry {
-        let entry = allocate(
-            key: key, expiry: expiry, type: .string, encoding: .integer, inlineCount: nil, valueCount: 0)
+    static func integer(_ pool: Pool, key: UnsafeRawBufferPointer, _ value: Int64, expiry: Int64?) -> Entry {
+        let entry = allocate(pool, key: key, expiry: expiry, type: .string, encoding: .integer, inlineCount: nil)
         entry.storeInteger(value)
         return entry
     }
@@ -246,24 +268,25 @@ package struct Entry: Equatable {
     func storeInteger(_ value: Int64) { payload.storeBytes(of: value, as: Int64.self) }
 
     /// A string inside the entry if it is short, else in a block of its own.
-    static func string(key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, expiry: Int64?) -> Entry {
+    static func string(
+        _ pool: Pool, key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, expiry: Int64?
+    ) -> Entry {
         let encoding: Encoding = value.count <= Encoding.embeddedBytesMax ? .embedded : .raw
         if value.count <= inlineBytesMax {
             let entry = allocate(
-                key: key, expiry: expiry, type: .string, encoding: encoding, inlineCount: value.count,
-                valueCount: value.count)
+                pool, key: key, expiry: expiry, type: .string, encoding: encoding, inlineCount: value.count)
             if value.count > 0 {
                 entry.payload.copyMemory(from: value.baseAddress.unsafelyUnwrapped, byteCount: value.count)
             }
             return entry
         }
-        return string(key: key, block: StringBlock(copying: value), count: value.count, expiry: expiry)
+        return string(pool, key: key, block: StringBlock(copying: value), expiry: expiry)
     }
 
     /// A string that owns the given block; always `raw`.
-    static func string(key: UnsafeRawBufferPointer, block: StringBlock, count: Int, expiry: Int64?) -> Entry {
-        let entry = allocate(
-            key: key, expiry: expiry, type: .string, encoding: .raw, inlineCount: nil, valueCount: count)
+    static func string(_ pool: Pool, key: UnsafeRawBufferPointer, block: StringBlock, expiry: Int64?) -> Entry {
+        let entry = allocate(pool, key: key, expiry: expiry, type: .string, encoding: .raw, inlineCount: nil)
+        pool.pointee.outsideCount += 1
         entry.storeBlock(block)
         return entry
     }
@@ -272,16 +295,16 @@ package struct Entry: Equatable {
     func storeBlock(_ block: StringBlock) { payload.storeBytes(of: block.pointer, as: UnsafeMutableRawPointer.self) }
 
     /// The same value under another expiry, in new memory. The value belongs to the new entry: the old one is freed with
-    /// ``destroyShell()`` when the tables no longer need its key.
-    func withExpiry(_ expiry: Int64?) -> Entry { reallocated(key: key, expiry: expiry) }
+    /// ``destroyShell(_:)`` when the tables no longer need its key.
+    func withExpiry(_ expiry: Int64?, _ pool: Pool) -> Entry { reallocated(pool, key: key, expiry: expiry) }
 
-    /// The same value and expiry under another key; see ``withExpiry(_:)``.
-    func withKey(_ key: UnsafeRawBufferPointer) -> Entry { reallocated(key: key, expiry: expiry) }
+    /// The same value and expiry under another key; see ``withExpiry(_:_:)``.
+    func withKey(_ key: UnsafeRawBufferPointer, _ pool: Pool) -> Entry { reallocated(pool, key: key, expiry: expiry) }
 
-    private func reallocated(key: UnsafeRawBufferPointer, expiry: Int64?) -> Entry {
+    private func reallocated(_ pool: Pool, key: UnsafeRawBufferPointer, expiry: Int64?) -> Entry {
         let new = Entry.allocate(
-            key: key, expiry: expiry, type: type, encoding: encoding, inlineCount: isInline ? valueCount : nil,
-            valueCount: valueCount)
+            pool, key: key, expiry: expiry, type: type, encoding: encoding, inlineCount: isInline ? payloadBytes : nil)
+        if isOutside { pool.pointee.outsideCount += 1 }
         new.payload.copyMemory(from: payload, byteCount: payloadBytes)
         new.accessClock = accessClock
         new.walkVersion = walkVersion
@@ -289,13 +312,33 @@ package struct Entry: Equatable {
         return new
     }
 
-    /// Frees the entry but not a value outside of it.
-    func destroyShell() { Memory.free(pointer, allocatedBytes) }
+    /// An exact copy elsewhere in the pool; the value belongs to it from now on.
+    func relocated(_ pool: Pool) -> Entry {
+        let count = allocatedBytes
+        let new = Entry(pool.pointee.allocate(count))
+        new.pointer.copyMemory(from: pointer, byteCount: count)
+        if isOutside { pool.pointee.outsideCount += 1 }
+        return new
+    }
 
-    /// Gives the memory of the entry and its value back.
-    func destroy() {
-        if !isInline && !isInteger { destroyValue() }
-        Memory.free(pointer, allocatedBytes)
+    /// The value has memory of its own.
+    @inline(__always) private var isOutside: Bool { !isInline && !isInteger }
+
+    /// Frees the entry but not a value outside of it. - Parameter pool: which the entry is from.
+    func destroyShell(_ pool: Pool) {
+        if isOutside { pool.pointee.outsideCount -= 1 }
+        pool.pointee.free(pointer, allocatedBytes)
+    }
+
+    /// Gives the memory of the entry and its value back. - Parameter pool: which the entry is from.
+    func destroy(_ pool: Pool) {
+        if isOutside { destroyValue() }
+        destroyShell(pool)
+    }
+
+    /// Gives back what lies outside of the pool's slabs, which are about to be freed as a whole.
+    func destroyOutside(_ pool: Pool) {
+        if isOutside || allocatedBytes > EntryPool.slotBytesMax { destroy(pool) }
     }
 
     @inline(never)
@@ -308,13 +351,13 @@ package struct Entry: Equatable {
 
     /// Bytes that the key and its value take, as far as the allocator is concerned.
     package var memoryBytes: Int {
-        var bytes = Memory.usableBytes(allocatedBytes)
-        if !isInline && !isInteger { bytes += Memory.usableBytes(StringBlock.headerBytes + block.capacity) }
+        var bytes = EntryPool.usableBytes(allocatedBytes)
+        if isOutside { bytes += Memory.usableBytes(StringBlock.headerBytes + block.capacity) }
         return bytes
     }
 }
 
-/// A long or growing string outside its entry: capacity, then the bytes.
+/// A long or growing string outside its entry: capacity and length (32 bits each), then the bytes.
 package struct StringBlock {
     let pointer: UnsafeMutableRawPointer
 
@@ -324,26 +367,36 @@ package struct StringBlock {
 
     init(_ pointer: UnsafeMutableRawPointer) { self.pointer = pointer }
 
-    package init(capacity: Int) {
+    /// A block of `count` bytes, not filled in yet. - Parameter spare: room to grow.
+    package init(count: Int, spare: Int = 0) {
+        let capacity = min(count + spare, Int(UInt32.max))
         pointer = Memory.allocate(Self.headerBytes + capacity)
-        pointer.storeBytes(of: capacity, as: Int.self)
+        pointer.storeBytes(of: UInt32(capacity), as: UInt32.self)
+        setCount(count)
     }
 
     init(copying bytes: UnsafeRawBufferPointer) {
-        self.init(capacity: bytes.count)
+        self.init(count: bytes.count)
         if let base = bytes.baseAddress { self.bytes.copyMemory(from: base, byteCount: bytes.count) }
     }
 
-    var capacity: Int { pointer.load(as: Int.self) }
+    var capacity: Int { Int(pointer.load(as: UInt32.self)) }
+    package var count: Int { Int(pointer.load(fromByteOffset: 4, as: UInt32.self)) }
     package var bytes: UnsafeMutableRawPointer { pointer + Self.headerBytes }
+    var contents: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: bytes, count: count) }
 
-    /// A block with room for `count` bytes and some to grow, holding the first `used` bytes of this one, which is freed.
-    consuming func grown(to count: Int, used: Int) -> StringBlock {
-        let new = StringBlock(capacity: count + min(count, Self.spareBytesMax))
-        new.bytes.copyMemory(from: bytes, byteCount: used)
+    func setCount(_ count: Int) { pointer.storeBytes(of: UInt32(count), toByteOffset: 4, as: UInt32.self) }
+
+    /// A block of `count` bytes with some room to grow, beginning with what is in this one, which is freed.
+    consuming func grown(to count: Int) -> StringBlock {
+        let new = StringBlock(count: count, spare: Self.growth(count))
+        new.bytes.copyMemory(from: bytes, byteCount: self.count)
         destroy()
         return new
     }
+
+    /// Room for a string of `count` bytes that has grown once and will perhaps do so again.
+    static func growth(_ count: Int) -> Int { min(count, spareBytesMax) }
 
     func destroy() { Memory.free(pointer, Self.headerBytes + capacity) }
 }

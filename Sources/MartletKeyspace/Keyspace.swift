@@ -146,6 +146,24 @@ package struct Keyspace: ~Copyable {
     package func keyCount(slot: HashSlot) -> Int { isClustered ? databases[0].keyCount(inTable: slot.index) : 0 }
     package func tableBytes(database: Int) -> Int { databases[database].tableBytes }
 
+    /// Bytes that the process has allocated and uses: free places in slabs do not count.
+    ///
+    /// - Complexity: a few microseconds, and O(databases).
+    package var usedBytes: Int { Memory.usedBytes - unusedBytes }
+
+    /// Bytes that entries may use without a request to the allocator.
+    package var unusedBytes: Int {
+        var bytes = 0
+        for index in 0..<databaseCount { bytes += databases[index].pool.pointee.unusedBytes }
+        return bytes
+    }
+
+    /// Gives free pages back to the system. - Returns: false if the allocator does not want to.
+    package mutating func purge() -> Bool {
+        for index in 0..<databaseCount { databases[index].pool.pointee.trim() }
+        return Memory.purge()
+    }
+
     /// Places in the tables of keys and of expiring keys. For DEBUG HTSTATS.
     package func placeCounts(database: Int) -> (keys: Int, volatileKeys: Int) {
         var counts = (keys: 0, volatileKeys: 0)
@@ -251,7 +269,7 @@ package struct Keyspace: ~Copyable {
         statistics.expiredKeys &+= 1
         didRemove(.expired, key)
         // Last, because the key may be a view into the entry.
-        removed?.destroy()
+        removed?.destroy(databases[selected].pool)
     }
 
     // MARK: The gate
@@ -320,20 +338,21 @@ package struct Keyspace: ~Copyable {
                 return
             }
         }
-        let entry = Entry.string(key: key.bytes, value, expiry: expiry(after: change, place))
+        let entry = Entry.string(databases[selected].pool, key: key.bytes, value, expiry: expiry(after: change, place))
         entry.setEncoding(encoding)
         store(entry, at: place, key)
         didModify(event, key)
     }
 
-    /// Sets a key to the first `count` bytes of a block, which belongs to the keyspace from now on. The encoding is `raw`.
-    package mutating func setString(_ key: Key, _ block: consuming StringBlock, count: Int, event: KeyEvent = .set) {
-        if count <= Entry.inlineBytesMax {
-            setString(key, UnsafeRawBufferPointer(start: block.bytes, count: count), as: .raw, event: event)
+    /// Sets a key to what is in a block, which belongs to the keyspace from now on. The encoding is `raw`.
+    package mutating func setString(_ key: Key, _ block: consuming StringBlock, event: KeyEvent = .set) {
+        if block.count <= Entry.inlineBytesMax {
+            setString(key, block.contents, as: .raw, event: event)
             block.destroy()
             return
         }
-        store(.string(key: key.bytes, block: block, count: count, expiry: nil), at: writePlace(key), key)
+        let place = writePlace(key)
+        store(.string(databases[selected].pool, key: key.bytes, block: block, expiry: nil), at: place, key)
         didModify(event, key)
     }
 
@@ -362,7 +381,8 @@ package struct Keyspace: ~Copyable {
                 return
             }
         }
-        store(.integer(key: key.bytes, value, expiry: expiry(after: change, place)), at: place, key)
+        let pool = databases[selected].pool
+        store(.integer(pool, key: key.bytes, value, expiry: expiry(after: change, place)), at: place, key)
         didModify(event, key)
     }
 
@@ -417,7 +437,7 @@ package struct Keyspace: ~Copyable {
         let old = place.pointee
         willModify(old)
         databases[selected].replace(place, with: entry, oldHadExpiry: old.hasExpiry, key, seed: seed)
-        old.destroy()
+        old.destroy(databases[selected].pool)
     }
 
     /// The bytes of a string value, open for writing, after its length was set to `count`; new bytes are zero. The
@@ -430,9 +450,10 @@ package struct Keyspace: ~Copyable {
     /// - Complexity: O(value) when the value has to move, else O(new bytes).
     package mutating func openString(_ key: Key, _ entry: Entry?, count: Int) -> UnsafeMutableRawPointer {
         guard let old = entry else {
-            let block = StringBlock(capacity: max(count, 1))
+            let block = StringBlock(count: count)
             block.bytes.initializeMemory(as: UInt8.self, repeating: 0, count: count)
-            store(.string(key: key.bytes, block: block, count: count, expiry: nil), at: writePlace(key), key)
+            let place = writePlace(key)
+            store(.string(databases[selected].pool, key: key.bytes, block: block, expiry: nil), at: place, key)
             return block.bytes
         }
         precondition(old.isString)
@@ -443,16 +464,16 @@ package struct Keyspace: ~Copyable {
             var block = old.block
             if count > used {
                 if count > block.capacity {
-                    block = block.grown(to: count, used: used)
+                    block = block.grown(to: count)
                     old.storeBlock(block)
                 }
+                block.setCount(count)
                 (block.bytes + used).initializeMemory(as: UInt8.self, repeating: 0, count: count - used)
-                old.setValueCount(count)
             }
             old.setEncoding(.raw)
             return block.bytes
         }
-        let block = StringBlock(capacity: count > used ? count + min(count, StringBlock.spareBytesMax) : max(count, 1))
+        let block = StringBlock(count: count, spare: count > used ? StringBlock.growth(count) : 0)
         switch old.string {
         case .bytes(let bytes):
             if let base = bytes.baseAddress { block.bytes.copyMemory(from: base, byteCount: used) }
@@ -461,7 +482,7 @@ package struct Keyspace: ~Copyable {
         }
         (block.bytes + used).initializeMemory(as: UInt8.self, repeating: 0, count: count - used)
         let place = databases[selected].place(of: key)
-        store(.string(key: key.bytes, block: block, count: count, expiry: old.expiry), at: place, key)
+        store(.string(databases[selected].pool, key: key.bytes, block: block, expiry: old.expiry), at: place, key)
         return block.bytes
     }
 
@@ -476,7 +497,7 @@ package struct Keyspace: ~Copyable {
         _ = databases[selected].remove(at: place, key, seed: seed)
         didModify(event, key)
         // Last, because the key may be a view into the entry.
-        entry.destroy()
+        entry.destroy(databases[selected].pool)
         return true
     }
 
@@ -487,12 +508,12 @@ package struct Keyspace: ~Copyable {
         if let time, entry.hasExpiry {
             storeExpiry(time, entry)
         } else if (time != nil) != entry.hasExpiry, let place = databases[selected].place(of: key) {
-            let new = entry.withExpiry(time)
+            let new = entry.withExpiry(time, databases[selected].pool)
             if time != nil, expiryMode == .hide { noteLocalExpiry(new) }
             databases[selected].replace(place, with: new, oldHadExpiry: entry.hasExpiry, key, seed: seed)
             didModify(event, key)
             // Last, because the key may be a view into the entry.
-            entry.destroyShell()
+            entry.destroyShell(databases[selected].pool)
             return
         }
         didModify(event, key)
@@ -507,13 +528,13 @@ package struct Keyspace: ~Copyable {
         makeRoom(for: target, database: database)
         willModify(entry)
         guard databases[selected].remove(source, seed: seed) != nil else { return }
-        let moved = entry.withKey(target.bytes)
+        let moved = entry.withKey(target.bytes, databases[database].pool)
         moved.walkVersion = walk.version
         databases[database].insert(moved, target, seed: seed)
         didRemove(isRename ? .renameFrom : .moveFrom, source)
         didModify(isRename ? .renameTo : .moveTo, target, database: database)
         // Last, because the source may be a view into the entry.
-        entry.destroyShell()
+        entry.destroyShell(databases[selected].pool)
     }
 
     /// Copies the value and expiry of an entry to a key, in place of what that held.
@@ -521,11 +542,12 @@ package struct Keyspace: ~Copyable {
     /// - Precondition: the entry is not the target's.
     package mutating func copy(_ entry: Entry, to target: Key, database: Int) {
         makeRoom(for: target, database: database)
+        let pool = databases[database].pool
         let new: Entry
         switch entry.string {
-        case .integer(let number): new = .integer(key: target.bytes, number, expiry: entry.expiry)
+        case .integer(let number): new = .integer(pool, key: target.bytes, number, expiry: entry.expiry)
         case .bytes(let bytes):
-            new = .string(key: target.bytes, bytes, expiry: entry.expiry)
+            new = .string(pool, key: target.bytes, bytes, expiry: entry.expiry)
             if entry.encoding == .raw { new.setEncoding(.raw) }
         }
         new.accessClock = entry.accessClock
@@ -541,7 +563,7 @@ package struct Keyspace: ~Copyable {
         selected = database
         willModify(place.pointee)
         selected = previous
-        databases[database].remove(key, seed: seed)?.destroy()
+        databases[database].remove(key, seed: seed)?.destroy(databases[database].pool)
     }
 
     /// Deletes keys of a slot, each deletion propagated, until `limit` is reached.
@@ -565,7 +587,7 @@ package struct Keyspace: ~Copyable {
                 propagation.append(database: 0, StaticString("DEL").bytes, entry.key)
                 let removed = databases[0].remove(key, seed: seed)
                 didModify(.delete, key)
-                removed?.destroy()
+                removed?.destroy(databases[0].pool)
             }
             found.removeAll(keepingCapacity: true)
             guard let next else { return nil }

@@ -15,6 +15,16 @@ package enum Memory {
     @inline(__always)
     static func free(_ pointer: UnsafeMutableRawPointer, _ count: Int) { sdallocx(pointer, count, 0) }
 
+    /// Memory on a boundary that is a power of two. - Parameter alignmentLog2: its exponent.
+    static func allocate(_ count: Int, alignmentLog2: Int32) -> UnsafeMutableRawPointer {
+        guard let pointer = mallocx(count, alignmentLog2) else { outOfMemory(count) }
+        return pointer
+    }
+
+    static func free(_ pointer: UnsafeMutableRawPointer, _ count: Int, alignmentLog2: Int32) {
+        sdallocx(pointer, count, alignmentLog2)
+    }
+
     /// Zeroed memory on a 64-byte boundary. Large requests are mapped, so that the pages are zeroed one by one when they
     /// are first touched and can be given back piece by piece.
     static func allocateZeroedLines(_ count: Int) -> UnsafeMutableRawPointer {
@@ -79,7 +89,7 @@ package enum Memory {
     }
 
     /// Gives free pages back to the system. - Returns: false if the allocator does not want to.
-    package static func purge() -> Bool {
+    static func purge() -> Bool {
         // 4096 stands for all arenas. (MALLCTL_ARENAS_ALL)
         mallctl("arena.4096.purge", nil, nil, nil, 0) == 0
     }

@@ -21,7 +21,9 @@ package protocol WalkSink: AnyObject {
 struct WalkState {
     var isActive = false
     /// Version of the current walk, or of the last one. Entries made since carry it.
-    var version: UInt16 = 0
+    var version: UInt8 = 0
+    /// No entry carries an older version: that of the last walk that was completed.
+    var versionMin: UInt8 = 0
     /// While a walk runs; unowned by the tables, kept by whoever started it.
     var sink: (any WalkSink)?
     var database = 0
@@ -35,6 +37,9 @@ extension Keyspace {
     /// Begins a walk. - Precondition: none is running.
     package mutating func beginWalk(_ sink: any WalkSink) {
         precondition(!walk.isActive)
+        // Entries that no walk has reached since the versions came round would be taken for visited. That takes 255 walks
+        // one after another that were aborted.
+        if walk.version &+ 1 == walk.versionMin { forgetWalks() }
         walk.version &+= 1
         walk.isActive = true
         walk.sink = sink
@@ -54,6 +59,7 @@ extension Keyspace {
             guard walk.database < databaseCount else {
                 walk.isActive = false
                 walk.sink = nil
+                walk.versionMin = walk.version
                 return true
             }
             let database = walk.database
@@ -86,6 +92,20 @@ extension Keyspace {
         let sink = walk.sink
         walk.sink = nil
         sink?.walkAborted()
+    }
+
+    /// Lets every entry look as if the last walk had visited it. - Complexity: O(keys)
+    private mutating func forgetWalks() {
+        let version = walk.version
+        for database in 0..<databaseCount {
+            for table in 0..<tableCount(database: database) {
+                var position: UInt64? = 0
+                while let current = position {
+                    position = scanTable(database: database, table: table, from: current) { $0.walkVersion = version }
+                }
+            }
+        }
+        walk.versionMin = version
     }
 
     @inline(never)

@@ -136,6 +136,25 @@ import Testing
         }
     }
 
+    /// Versions of walks are 8 bits.
+    @Test func aWalkIsExactAfterHundredsOfAbortedOnes() {
+        let model = KeyspaceModel(seed: 29, keyCount: 500, databaseCount: 2)
+        for _ in 0..<500 { model.step(growth: 100) }
+        for round in 0..<600 {
+            model.keyspace.beginWalk(Image(databases: 2))
+            // One in three gets somewhere before it is aborted.
+            if round % 3 == 0 { _ = model.keyspace.continueWalk(maxBuckets: 5) }
+            model.keyspace.abortWalk()
+            if round % 100 != 56 { continue }
+            let image = Image(databases: 2)
+            let expected = model.values.indices.map(model.scanAll)
+            model.keyspace.beginWalk(image)
+            let isComplete = round > 300 && model.keyspace.continueWalk(maxBuckets: 100_000)
+            if !isComplete { model.keyspace.abortWalk() }
+            if round > 300 { #expect(isComplete && image.values == expected, "after \(round) aborted walks") }
+        }
+    }
+
     @Test func aFlushEndsAWalk() {
         let model = KeyspaceModel(seed: 28, keyCount: 500)
         for _ in 0..<500 { model.step(growth: 100) }

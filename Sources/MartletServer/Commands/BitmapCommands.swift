@@ -135,7 +135,7 @@ extension Command {
             let target = request.key(at: 2, in: keyspace)
             if count > 0 {
                 let block = combine(operation, UnsafeBufferPointer(sources), count: count)
-                keyspace.setString(target, block, count: count, event: .bitOperation)
+                keyspace.setString(target, block, event: .bitOperation)
             } else {
                 _ = keyspace.delete(target)
             }
@@ -155,7 +155,7 @@ extension Command {
     private static func combine(
         _ operation: BitOperation, _ sources: UnsafeBufferPointer<Entry?>, count: Int
     ) -> StringBlock {
-        let block = StringBlock(capacity: count)
+        let block = StringBlock(count: count)
         let result = UnsafeMutableRawBufferPointer(start: block.bytes, count: count)
         let empty = bytes("")
         let used = sources[0]?.stringCount ?? 0

@@ -39,7 +39,7 @@ extension Command {
         complexity: "Depends on how much memory is allocated, could be slow",
         summary: "Ask the allocator to release memory",
         run: .data { request, keyspace, reply throws(ReplyError) in
-            guard Memory.purge() else { throw .text("ERR Error purging dirty pages") }
+            guard keyspace.purge() else { throw .text("ERR Error purging dirty pages") }
             reply.ok()
         })
 

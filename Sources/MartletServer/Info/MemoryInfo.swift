@@ -22,7 +22,7 @@ struct MemoryFigures {
     init(_ node: inout Node) {
         node.observeMemory()
         let process = node.processFacts()
-        used = Memory.usedBytes
+        used = node.keyspace.usedBytes
         peak = max(used, node.statistics.memoryPeak)
         startup = node.statistics.memoryAtStart
         allocator = Memory.statistics
@@ -106,7 +106,7 @@ extension Node {
 
     /// Keeps the peak up to date. - Complexity: microseconds; called by the cron.
     mutating func observeMemory() {
-        let used = Memory.usedBytes
+        let used = keyspace.usedBytes
         if statistics.memoryAtStart == 0 { statistics.memoryAtStart = used }
         statistics.memoryPeak = max(statistics.memoryPeak, used)
     }
