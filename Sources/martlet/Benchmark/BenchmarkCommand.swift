@@ -73,13 +73,15 @@ struct BenchmarkCommand: ParsableCommand {
         }
         let (address, credentials, database) = try server.resolve()
         let workloads = try workloads()
+        let keys = try tests.keyDistribution(for: workloads)
+        let sizes = try tests.sizeDistribution(default: workloads.isYCSB ? 1000 : 3)
         var target = try Target(address, credentials, isCluster: server.cluster)
         var settings = load.settings(for: target)
-        settings.keys = try tests.keyDistribution(for: workloads)
+        try allowOpenFiles(for: settings)
+        settings.keys = keys
         settings.keyCount = tests.keyCount ?? 1
         settings.prefix = server.prefix(credentials: credentials, database: database)
         settings.significantDigits = output.significantDigits
-        let sizes = try tests.sizeDistribution(default: workloads.isYCSB ? 1000 : 3)
         complete(&target.context, settings, sizes)
         let enabled = Placeholder.Enabled(numbers: tests.keyCount != nil, tag: server.cluster)
         if case .single(let words, _) = workloads { target.context.payload = "\(encodedCount(words))" }
@@ -108,6 +110,18 @@ struct BenchmarkCommand: ParsableCommand {
         try report.end()
         if runner.isInterrupted { throw ExitCode(130) }
         if hasErrors { throw ExitCode.failure }
+    }
+
+    private func allowOpenFiles(for settings: RunSettings) throws {
+        // In a cluster each thread has a connection to each node. Beside connections: a poller and a wake-up for each
+        // thread, and a few of the process.
+        let connectionCount = max(settings.connectionCount, settings.threadCount * settings.endpoints.count)
+        let wanted = UInt64(connectionCount + 2 * settings.threadCount + 32)
+        if case .insufficient(let available, let error) = try SystemProcess.raiseOpenFilesLimit(to: wanted) {
+            throw ToolFailure(
+                "\(connectionCount) connections need \(wanted) open files, and the system allows \(available): \(error)"
+            )
+        }
     }
 
     private func workloads() throws -> WorkloadChoice {

@@ -207,7 +207,9 @@ class Benchmark:
         self.files = 0
 
     def command(self, *options):
-        return [self.tool, "benchmark", "-p", str(self.server.port), *map(str, options)]
+        # Few open files: the tool has to raise its own limit.
+        limited = ["sh", "-c", 'ulimit -Sn 100 && exec "$0" "$@"', self.tool]
+        return [*limited, "benchmark", "-p", str(self.server.port), *map(str, options)]
 
     def run(self, *options):
         result = subprocess.run(
