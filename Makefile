@@ -25,11 +25,11 @@ TEST_PACKAGES := $(BUILD_PACKAGES) redis-server redis-tools tcl python3 python3-
 TOOLCHAIN_PACKAGES := g++ libc6-dev
 
 .PHONY: help cluster stop status build build-packages test test-packages check-swift unit-tests \
-	integration-tests redis-suite simulator install uninstall format lint clean
+	integration-tests redis-suite simulator install uninstall format lint clean bench
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
-	@echo "make build | status | unit-tests | integration-tests | redis-suite | format | lint | uninstall | clean"
+	@echo "make build | status | unit-tests | integration-tests | redis-suite | bench | format | lint | uninstall | clean"
 
 cluster: build
 	$(RELEASE)/martlet create-cluster start --config $(CLUSTER_CONFIG) --dir $(CLUSTER_DIR)
@@ -51,6 +51,11 @@ build: build-packages check-swift $(JEMALLOC_OBJECT)
 $(JEMALLOC_OBJECT): | build-packages
 	@mkdir -p $(BUILD)
 	ld -r --whole-archive "$$(pkg-config --variable=libdir jemalloc)/libjemalloc_pic.a" -o $@
+
+# Speed beside the other servers that are installed, into Benchmarks/RESULTS.md; more than an hour, alone on its machine.
+# BENCH="--quick" for a short run, BENCH="--servers valkey=/path/valkey-server" for others.
+bench: build test-packages
+	Benchmarks/compare --write $(BENCH)
 
 # Not installed: for tests and for developers.
 simulator: build-packages check-swift $(JEMALLOC_OBJECT)

@@ -11,8 +11,7 @@ from servers import ROOT
 CONNECTIONS = 50
 VALUE_BYTES = 64
 
-# __rand_int__: a key number of 12 digits; __data__: a value of VALUE_BYTES. KEY becomes `key:__rand_int__`, and in a
-# cluster `key:{tag}:__rand_int__`, which is how generators choose a slot.
+# __rand_int__: a key number of 12 digits; __data__: a value of VALUE_BYTES; KEY: `key:__rand_int__`.
 WORKLOADS = {
     "GET": "GET KEY",
     "SET": "SET KEY __data__",
@@ -26,7 +25,8 @@ WORKLOADS = {
 
 
 class Result:
-    """What a run printed: requests per second, and latencies in ms as {"p50": …, "p99": …, "p99.9": …, "max": …}."""
+    """What a run printed: requests per second, and latencies in ms as {"p50": …, "p99": …, "p99.9": …, "max": …}; at a
+    fixed rate also by how much the generator itself was late at most."""
 
     def __init__(self, text):
         self.rate = float(re.search(r"throughput summary: ([\d.]+)", text).group(1))
@@ -35,6 +35,8 @@ class Result:
         # The first step of the distribution at or above 99.9 %: redis-benchmark prints no closer one.
         steps = re.findall(r"([\d.]+)% <= ([\d.]+) milliseconds", text)
         self.latency["p99.9"] = next(float(ms) for percent, ms in steps if float(percent) >= 99.9)
+        late = re.search(r"sent late by its own fault: .*max ([\d.]+)", text)
+        self.generator_late = float(late.group(1)) if late else 0.0
 
 
 class Generator:
@@ -47,7 +49,11 @@ class Generator:
         self.name = " ".join([os.path.basename(program), *self.command[1:]])
 
     def run(self, port, workload, requests, pipeline, keys, cluster=False, in_order=False, rate=None):
-        words = WORKLOADS[workload].replace("KEY", "key:{tag}:__rand_int__" if cluster else "key:__rand_int__").split()
+        key = "key:__rand_int__"
+        if cluster and not self.is_martlet:
+            # It finds a node by a tag only, one tag for each slot: as many keys in all.
+            key, keys = "key:{tag}:__rand_int__", max(1, keys // 16384)
+        words = WORKLOADS[workload].replace("KEY", key).split()
         command = [*self.command, "-p", str(port), "-c", str(CONNECTIONS), "-n", str(requests), "-r", str(keys),
                    "-P", str(pipeline), "--precision", "3"]
         if cluster:

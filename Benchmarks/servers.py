@@ -19,6 +19,8 @@ ROOT = os.path.dirname(HERE)
 class MeasuredServer:
     """One process; `command` may put an instrument (valgrind) in front of it."""
 
+    is_cluster = False
+
     def __init__(self, name, program, arguments=(), command=()):
         self.name = name
         self.program = program
@@ -117,6 +119,55 @@ class MeasuredServer:
         return "unknown"
 
 
+class MeasuredCluster:
+    """Three primaries with a replica each; figures are sums over the nodes."""
+
+    is_cluster = True
+    NODES = 6
+
+    def __init__(self, name, program, arguments=()):
+        self.name = name
+        self.nodes = []
+        try:
+            for _ in range(self.NODES):
+                self.nodes.append(MeasuredServer(name, program, ["--cluster-enabled", "yes", *arguments]))
+            self.port = self.nodes[0].port
+            self.create()
+        except BaseException:
+            self.stop()
+            raise
+
+    def create(self):
+        result = subprocess.run(
+            ["redis-cli", "--cluster", "create", *(f"127.0.0.1:{node.port}" for node in self.nodes),
+             "--cluster-replicas", "1", "--cluster-yes"], capture_output=True, text=True, timeout=120)
+        if result.returncode != 0:
+            raise SystemExit(f"no cluster of {self.name}: {result.stdout[-2000:]}{result.stderr}")
+        deadline = time.monotonic() + 60
+        while not self.is_ready():
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the cluster of {self.name} does not come up")
+            time.sleep(0.1)
+
+    def is_ready(self):
+        """Every node sees a whole cluster, and every replica has its primary's data."""
+        infos = [node.info("replication") for node in self.nodes]
+        return (all(b"cluster_state:ok" in node.call("CLUSTER", "INFO") for node in self.nodes)
+                and sum(info["role"] == "slave" for info in infos) == self.NODES // 2
+                and all(info.get("master_link_status", "up") == "up" for info in infos))
+
+    def stop(self):
+        for node in self.nodes:
+            node.stop()
+
+    def cpu_ticks(self):
+        users, systems = zip(*(node.cpu_ticks() for node in self.nodes))
+        return sum(users), sum(systems)
+
+    def peak_bytes(self):
+        return sum(node.peak_bytes() for node in self.nodes)
+
+
 def bulk_length(reply):
     end = reply.find(b"\r\n")
     return end + 4 + int(reply[1:end]) if end > 0 else 1 << 60
@@ -142,11 +193,13 @@ def replace_block(mark, lines):
 
 
 def free_port():
+    """One whose port of the cluster bus is free as well."""
     while True:
         port = random.randint(11000, 20999)
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as bus:
             try:
                 probe.bind(("127.0.0.1", port))
+                bus.bind(("127.0.0.1", port + 10000))
                 return port
             except OSError:
                 continue
