@@ -70,7 +70,7 @@ struct Connection: ~Copyable {
     var isQueuedForWrite = false
     /// Closed in this turn; events that are still to come are ignored.
     var isClosed = false
-    /// Its I/O thread was asked to give it back.
+    /// Its I/O thread was asked to give it back; nobody is to name it until it has arrived.
     var isLeaving = false
     /// The command thread executes a batch with bytes of it.
     var isLent = false
@@ -103,6 +103,8 @@ struct Connection: ~Copyable {
     var isEnding = false
     /// Kept bytes may hold requests.
     var hasUnparsed = false
+    /// To be given back to the command thread.
+    var isWanted = false
     /// In the list of those that wait for a batch or for their next turn.
     var isQueued = false
     /// To be closed when everything is sent.

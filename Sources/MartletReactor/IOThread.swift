@@ -7,7 +7,7 @@ import Synchronization
 // I/O threads: receiving, parsing and sending for a share of the connections (`io-threads N`: the command thread and N - 1
 // of these).
 //
-// A connection belongs to one thread from accept on. Its I/O thread receives and parses into an `Intake`; whole intakes go
+// A connection belongs to one thread at a time; `IOBalance` says when it moves. Its I/O thread receives and parses into an `Intake`; whole intakes go
 // to the command thread over a ring, are executed there, and come back by the end of that turn with the replies in the
 // connections' `outgoing` buffers. While an intake is away, its connections are left alone: so requests of a client stay in
 // order, and neither side locks anything. The command thread's other wishes (a reply out of turn, going on after a wait,
@@ -31,6 +31,8 @@ enum IORequest: @unchecked Sendable {
     /// The client is no longer parked.
     case resume(ConnectionPointer)
     case closeAfterSending(ConnectionPointer)
+    /// The command thread wants to own it.
+    case giveBack(ConnectionPointer)
     /// The last word about a connection: close and free it.
     case forget(ConnectionPointer)
     case limits(Intake.Limits)
@@ -55,7 +57,8 @@ final class IOChannel: Sendable {
     let commandDoorbell: Doorbell
     /// Since they were last asked for.
     let bytesSent = Atomic<Int>(0)
-    let sendCount = Atomic<Int>(0)
+    /// Microseconds of work.
+    let busy = Atomic<Int64>(0)
 
     init(commandDoorbell: Doorbell) throws(SystemError) {
         doorbell = try Doorbell()
@@ -105,6 +108,8 @@ struct IOLoop: ~Copyable {
     private var queue: [ConnectionPointer] = []
     private var returned: [ConnectionPointer] = []
     private var isStopping = false
+    /// Monotonic microseconds.
+    private var awakeSince = SystemClock.monotonicMicroseconds
 
     /// As many batches may be away at a time: one is executed, one waits for it, one is being filled, and one more.
     private static let intakeCount = 4
@@ -150,7 +155,9 @@ struct IOLoop: ~Copyable {
             channel.doorbell.willSleep()
             if !channel.requests.isEmpty { timeout = 0 }
         }
+        channel.busy.add(SystemClock.monotonicMicroseconds - awakeSince, ordering: .relaxed)
         let eventCount = poller.wait(timeoutMilliseconds: timeout)
+        awakeSince = SystemClock.monotonicMicroseconds
         channel.doorbell.wokeUp()
         for index in 0..<eventCount {
             let event = poller.event(at: index)
@@ -186,6 +193,9 @@ struct IOLoop: ~Copyable {
         case .closeAfterSending(let connection):
             connection.pointee.closesAfterSending = true
             send(connection)
+        case .giveBack(let connection):
+            connection.pointee.isWanted = true
+            if !connection.pointee.isInBatch { giveBack(connection) }
         case .forget(let connection):
             connection.pointee.isForgotten = true
             if !connection.pointee.isInBatch { free(connection) }
@@ -271,7 +281,7 @@ struct IOLoop: ~Copyable {
         for connection in returned {
             if connection.pointee.isForgotten {
                 free(connection)
-            } else if connection.pointee.isLeaving {
+            } else if connection.pointee.isWanted {
                 giveBack(connection)
             } else {
                 send(connection)
@@ -297,7 +307,6 @@ struct IOLoop: ~Copyable {
                 connection.pointee.sent += count
                 connection.pointee.unsentBytes.subtract(count, ordering: .relaxed)
                 channel.bytesSent.add(count, ordering: .relaxed)
-                channel.sendCount.add(1, ordering: .relaxed)
             case .wouldBlock: break
             case .endOfStream, .failed: return end(connection)
             }
@@ -340,7 +349,7 @@ struct IOLoop: ~Copyable {
 
     private mutating func giveBack(_ connection: ConnectionPointer) {
         unqueue(connection)
-        poller.remove(connection.pointee.fd)
+        if !connection.pointee.hasEnded { poller.remove(connection.pointee.fd) }
         reports.post(.gaveBack(connection))
         channel.commandDoorbell.ring()
     }

@@ -22,6 +22,9 @@ final class IOThreadPool {
     fileprivate var writeQueue: [ConnectionPointer] = []
     fileprivate var resumed: [ConnectionPointer] = []
     private var nextThread = 0
+    fileprivate var balance = IOBalance(now: SystemClock.monotonicMicroseconds)
+    /// Microseconds that the command thread has worked since the last decision.
+    var commandBusy: Int64 = 0
 
     /// - Parameter count: threads beside the command thread.
     init(count: Int, preparer: RequestPreparer, limits: Intake.Limits) throws(SystemError) {
@@ -34,9 +37,16 @@ final class IOThreadPool {
         self.threads = threads
     }
 
-    /// The thread of a new connection: each in turn, the command thread (0) among them.
-    func chooseThread() -> Int {
+    /// The thread of a new connection: each in turn, the command thread (0) among them, if they share the work now.
+    func chooseThread(alwaysActive: Bool) -> Int {
+        guard alwaysActive || !connections.isEmpty else { return 0 }
         nextThread = (nextThread + 1) % (threads.count + 1)
+        return nextThread
+    }
+
+    /// Each I/O thread in turn.
+    func chooseIOThread() -> Int {
+        nextThread = nextThread % threads.count + 1
         return nextThread
     }
 
@@ -143,6 +153,7 @@ extension Reactor {
         if client.isReplica {
             // Replicas are sent from the log, by this thread.
             connection.pointee.isLeaving = true
+            connection.pointee.isWanted = true
         } else if client.pointee.flags.contains(.closeAfterReply) {
             pool.post(.closeAfterSending(connection), to: connection)
         }
@@ -169,12 +180,14 @@ extension Reactor {
     /// A replica's connection comes to this thread, with what is unsent and unparsed.
     private mutating func takeOver(_ connection: ConnectionPointer, _ pool: IOThreadPool) {
         connection.pointee.isLeaving = false
+        connection.pointee.isWanted = false
         connection.pointee.thread = 0
         let client = connection.pointee.client
         pool.connections[connection.pointee.clientID] = nil
         if connection.pointee.isClosed {
-            // Its client is gone already.
-            Socket.close(connection.pointee.fd)
+            if !connection.pointee.hasEnded { Socket.close(connection.pointee.fd) }
+            // Closed in this turn, it is freed at its end; otherwise its client is gone already.
+            if closed.contains(connection) { return }
             connection.deinitialize(count: 1)
             connection.deallocate()
             return
@@ -196,6 +209,59 @@ extension Reactor {
         }
         resume(connection)
         queueWrite(connection)
+    }
+
+    // MARK: Balance
+
+    /// Moves connections to or from I/O threads. At the end of a turn; a part of them each time.
+    mutating func balanceIOThreads() {
+        guard let pool = ioThreads else { return }
+        let ioBusy = pool.threads.reduce(0) { $0 + $1.channel.busy.exchange(0, ordering: .relaxed) }
+        let move = pool.balance.decide(
+            now: SystemClock.monotonicMicroseconds, commandBusy: pool.commandBusy, ioBusy: ioBusy,
+            kept: node.clients.count - pool.connections.count, given: pool.connections.count)
+        pool.commandBusy = 0
+        switch move {
+        case .none: break
+        case .giveAway(var count):
+            for client in node.clients {
+                guard let connection = connection(of: client), connection.pointee.thread == 0 else { continue }
+                guard isBetweenRequests(connection) else { continue }
+                poller.remove(connection.pointee.fd)
+                connection.pointee.thread = pool.chooseIOThread()
+                handOver(connection)
+                count -= 1
+                if count == 0 { break }
+            }
+        case .takeBack(var count):
+            if node.configuration.areIOThreadsAlwaysActive { break }
+            for connection in pool.connections.values
+            where !connection.pointee.isLeaving && !connection.pointee.isClosed {
+                connection.pointee.isLeaving = true
+                pool.post(.giveBack(connection), to: connection)
+                count -= 1
+                if count == 0 { break }
+            }
+        }
+        node.statistics.threadedConnections = pool.connections.count
+    }
+
+    /// Nothing of it is on its way in or out, and nothing waits.
+    private func isBetweenRequests(_ connection: ConnectionPointer) -> Bool {
+        let client = connection.pointee.client
+        return !connection.pointee.isClosed && !connection.pointee.isQueuedForWrite && !connection.pointee.waitsForWrite
+            && connection.pointee.pending.count == 0 && client.pointee.reply.count == 0 && !client.isParked
+            && !client.isReplica && !client.isClosing
+    }
+
+    /// A connection goes to the I/O thread that it names.
+    mutating func handOver(_ connection: ConnectionPointer) {
+        let outgoing = UnsafeMutablePointer<ReplyBuffer>.allocate(capacity: 1)
+        outgoing.initialize(to: ReplyBuffer())
+        connection.pointee.outgoing = outgoing
+        connection.pointee.isParked = false
+        ioThreads?.connections[connection.pointee.clientID] = connection
+        ioThreads?.post(.adopt(connection), to: connection)
     }
 
     /// What threads counted for themselves.

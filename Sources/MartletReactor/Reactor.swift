@@ -30,11 +30,13 @@ package struct Reactor: ~Copyable {
     var ioThreads: IOThreadPool?
     /// Whether I/O threads have got all that they were sent.
     private var isIODone = true
+    /// Since the last cron.
+    private var isBalanceDue = false
     private let listeners: ListenerSet
     private var clock: SlewedClock
     /// Connections with replies to send at the end of the turn.
     private var writeQueue: [ConnectionPointer] = []
-    private var closed: [ConnectionPointer] = []
+    private(set) var closed: [ConnectionPointer] = []
     private var resumed: [ConnectionPointer] = []
     private var nextCron: Int64 = 0
     private var absence = AbsenceWatch(now: SystemClock.monotonicMilliseconds)
@@ -193,7 +195,9 @@ package struct Reactor: ~Copyable {
     }
 
     private mutating func turn() {
-        let now = SystemClock.monotonicMilliseconds
+        let start = SystemClock.monotonicMicroseconds
+        let now = start / 1000
+        ioThreads?.commandBusy += start - node.time.monotonicMicroseconds
         let isIdle = resumed.isEmpty && !node.wantsTurn && !node.hasUrgentWork
         var timeout = isIdle ? max(0, nextCron - now) : 0
         if let ioThreads { timeout = ioTimeout(timeout, ioThreads) }
@@ -233,7 +237,11 @@ package struct Reactor: ~Copyable {
         }
         returnToIOThreads()
         freeClosed()
-        if let ioThreads { isIODone = ioThreads.flush() }
+        if let ioThreads {
+            if isBalanceDue { balanceIOThreads() }
+            isBalanceDue = false
+            isIODone = ioThreads.flush()
+        }
     }
 
     /// About to sleep: I/O threads ring from now on, unless there is something already.
@@ -318,6 +326,7 @@ package struct Reactor: ~Copyable {
         nextCron = node.time.monotonicMilliseconds + Int64(1000 / max(1, node.configuration.hz))
         clock.observe(monotonic: SystemClock.bootNanoseconds, wall: SystemClock.wallNanoseconds)
         collectIOStatistics()
+        isBalanceDue = true
         node.cron()
         clientsCron()
     }
@@ -413,22 +422,14 @@ package struct Reactor: ~Copyable {
                 let interval = node.configuration.tcpKeepAliveSeconds
                 if interval > 0 { try Socket.setKeepAlive(fd, intervalSeconds: interval) }
             }
-            connection.pointee.thread = ioThreads?.chooseThread() ?? 0
+            connection.pointee.thread =
+                ioThreads?.chooseThread(alwaysActive: node.configuration.areIOThreadsAlwaysActive) ?? 0
             if connection.pointee.thread > 0 { return handOver(connection) }
             try poller.add(fd, .readable, token: UInt64(UInt(bitPattern: connection)))
         } catch {
             Log.verbose("Error registering a client connection: \(error)")
             close(connection, isWatched: false)
         }
-    }
-
-    /// A new connection goes to an I/O thread.
-    private mutating func handOver(_ connection: ConnectionPointer) {
-        let outgoing = UnsafeMutablePointer<ReplyBuffer>.allocate(capacity: 1)
-        outgoing.initialize(to: ReplyBuffer())
-        connection.pointee.outgoing = outgoing
-        ioThreads?.connections[connection.pointee.clientID] = connection
-        ioThreads?.post(.adopt(connection), to: connection)
     }
 
     /// Why a new connection is turned away; nil to take it.
@@ -631,7 +632,7 @@ package struct Reactor: ~Copyable {
         return false
     }
 
-    private func connection(of client: ClientPointer) -> ConnectionPointer? {
+    func connection(of client: ClientPointer) -> ConnectionPointer? {
         client.pointee.connection?.assumingMemoryBound(to: Connection.self)
     }
 

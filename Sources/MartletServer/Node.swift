@@ -46,6 +46,8 @@ package struct NodeStatistics {
     package var bytesSent = 0
     /// Receptions and replies of I/O threads.
     package var threadedReads = 0
+    /// Connections that I/O threads own.
+    package var threadedConnections = 0
     package var threadedWrites = 0
     package var errorReplies = 0
     /// Error replies by their first word.

@@ -51,6 +51,7 @@ extension Directive {
         bytes("requirepass", \.requirePassword, flags: [.sensitive]),
         integer("io-threads", \.ioThreads, 1...128, flags: [.immutable]),
         bool("io-threads-do-reads", default: false, flags: [.immutable], support: .noEffect),
+        bool("io-threads-always-active", \.areIOThreadsAlwaysActive, flags: [.hidden]),
         integer("socket-mark-id", default: 0, 0...uint32Max, unsigned: true, flags: [.immutable], support: .later),
     ]
 

@@ -37,6 +37,8 @@ package struct ServerConfiguration: Sendable {
     /// Empty: no password.
     package var requirePassword: [UInt8] = []
     package var ioThreads = 1
+    /// For tests: share connections at once, not only when the command thread is busy.
+    package var areIOThreadsAlwaysActive = false
 
     // MARK: Process
 

@@ -31,7 +31,7 @@ extension Node {
         text.add("lru_clock", keyspace.accessClock)
         text.add("executable", process.executablePath)
         text.add("config_file", process.configurationPath)
-        text.add("io_threads_active", configuration.ioThreads > 1 ? 1 : 0)
+        text.add("io_threads_active", statistics.threadedConnections > 0 ? 1 : 0)
         text.add("availability_zone", configuration.availabilityZone)
         if let pendingShutdown {
             text.add("shutdown_in_milliseconds", max(0, pendingShutdown.deadline - time.unixMilliseconds))

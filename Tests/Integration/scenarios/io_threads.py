@@ -6,6 +6,9 @@ import time
 
 from harness import RawConnection, encode, expect, expect_equal, wait_until
 
+# Connections are shared at once, not only when the command thread is busy.
+THREADS = {"io_threads": 3, "io_threads_always_active": "yes"}
+
 
 def connections(server, count):
     return [RawConnection("127.0.0.1", server.port) for _ in range(count)]
@@ -21,7 +24,7 @@ def expect_closed(client, after):
 
 def check_pipelines_in_order(environment):
     """Many clients with pipelines of any size, in pieces of any size, get their own replies in order."""
-    server = environment.server(io_threads=3)
+    server = environment.server(**THREADS)
     seed = random.randrange(1 << 30)
     environment.note(f"seed {seed}")
     errors = []
@@ -70,7 +73,7 @@ def check_pipelines_in_order(environment):
 
 def check_ends_of_connections(environment):
     """Clients that leave, are killed, quit with replies on the way or read nothing: each ends alone, and all memory comes back."""
-    server = environment.server(io_threads=3)
+    server = environment.server(**THREADS)
     server.call("SET", "big", bytes(200000))
     for _ in range(20 if environment.is_long else 4):
         clients = connections(server, 30)
@@ -106,7 +109,7 @@ def check_ends_of_connections(environment):
 
 def check_output_limit(environment):
     """A client that does not read is closed when its replies exceed the limit, whichever thread holds them."""
-    server = environment.server(io_threads=3, client_output_buffer_limit="normal 20mb 0 0")
+    server = environment.server(**THREADS, client_output_buffer_limit="normal 20mb 0 0")
     server.call("SET", "big", bytes(1 << 20))
     clients = connections(server, 3)
     for client in clients:
@@ -118,7 +121,7 @@ def check_output_limit(environment):
 
 def check_waits(environment):
     """Parked clients keep what they sent behind the command that waits, and go on with it."""
-    server = environment.server(io_threads=3)
+    server = environment.server(**THREADS)
     clients = connections(server, 6)
     expect_equal(server.call("CLIENT", "PAUSE", "60000", "WRITE"), b"OK", "CLIENT PAUSE")
     for number, client in enumerate(clients):
@@ -139,10 +142,10 @@ def check_waits(environment):
 
 def check_replicas(environment):
     """Replicas come over connections of I/O threads, go on at the command thread, and agree in the end."""
-    primary = environment.server(io_threads=3)
+    primary = environment.server(**THREADS)
     for number in range(2000):
         primary.call("SET", f"key:{number}", number)
-    replicas = [environment.server(io_threads=3, replicaof=f"127.0.0.1 {primary.port}") for _ in range(3)]
+    replicas = [environment.server(**THREADS, replicaof=f"127.0.0.1 {primary.port}") for _ in range(3)]
     stop = time.monotonic() + (20 if environment.is_long else 2)
     count = 0
     with RawConnection("127.0.0.1", primary.port) as client:
@@ -158,3 +161,40 @@ def check_replicas(environment):
         wait_until(lambda replica=replica: replica.call("GET", "last") == b"1", 20, "the replica has the last write")
         expect_equal(int(replica.call("GET", "counter")), count, "the counter at a replica")
         expect_equal(replica.call("DBSIZE"), primary.call("DBSIZE"), "keys of a replica")
+
+
+def check_balance(environment):
+    """Connections move to I/O threads while the command thread is busy and come back when it is not; no reply is lost."""
+    server = environment.server(io_threads=3)
+    expect_equal(server.info("server")["io_threads_active"], "0", "I/O threads of an idle server")
+    errors, counts, stop = [], [0] * 8, threading.Event()
+
+    def work(number):
+        try:
+            with RawConnection("127.0.0.1", server.port) as connection:
+                while not stop.is_set():
+                    # Cheap to send and to read, dear to execute.
+                    connection.send(encode("SETBIT", f"bits:{number}", "4000000", "1") +
+                                    encode("BITCOUNT", f"bits:{number}") * 20 + encode("INCR", f"counter:{number}"))
+                    for _ in range(21):
+                        connection.read_reply()
+                    counts[number] += 1
+                    expect_equal(connection.read_reply(), counts[number], "INCR")
+        except Exception as error:  # pylint: disable=broad-except
+            errors.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: server.info("server")["io_threads_active"] == "1", 30, "the busy server shares its connections")
+    finally:
+        time.sleep(0.5)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    expect(not errors, "; ".join(errors[:3]))
+    with RawConnection("127.0.0.1", server.port) as connection:
+        expect_equal(connection.call("PING"), b"PONG", "PING")
+    wait_until(lambda: server.info("server")["io_threads_active"] == "0", 30, "connections come back")
+    expect_equal([int(server.call("GET", f"counter:{number}")) for number in range(8)], counts, "the counters")
