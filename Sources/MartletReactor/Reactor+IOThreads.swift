@@ -23,8 +23,10 @@ final class IOThreadPool {
     fileprivate var resumed: [ConnectionPointer] = []
     private var nextThread = 0
     fileprivate var balance = IOBalance(now: SystemClock.monotonicMicroseconds)
+    /// Whether the threads have got all that they were sent.
+    fileprivate var isFlushed = true
     /// Microseconds that the command thread has worked since the last decision.
-    var commandBusy: Int64 = 0
+    fileprivate var commandBusy: Int64 = 0
 
     /// - Parameter count: threads beside the command thread.
     init(count: Int, preparer: RequestPreparer, limits: Intake.Limits) throws(SystemError) {
@@ -79,8 +81,34 @@ final class IOThreadPool {
     }
 }
 
+// Out of line: a turn without I/O threads pays a comparison for each.
 extension Reactor {
+    @inline(never)
+    mutating func countWork(until now: Int64) { ioThreads?.commandBusy += now - node.time.monotonicMicroseconds }
+
+    /// About to sleep: I/O threads ring from now on, unless there is something already.
+    @inline(never)
+    mutating func ioTimeout(_ timeout: Int64) -> Int64 {
+        guard let pool = ioThreads else { return timeout }
+        if timeout == 0 || !pool.isFlushed { return 0 }
+        pool.doorbell.willSleep()
+        return pool.hasReports ? 0 : timeout
+    }
+
+    @inline(never)
+    mutating func wokeUpForIOThreads() { ioThreads?.doorbell.wokeUp() }
+
+    /// Behind everything else: the threads see what they were sent.
+    @inline(never)
+    mutating func endIOTurn() {
+        guard let pool = ioThreads else { return }
+        if isBalanceDue { balanceIOThreads() }
+        isBalanceDue = false
+        pool.isFlushed = pool.flush()
+    }
+
     /// Takes what I/O threads have received and executes it.
+    @inline(never)
     mutating func receiveFromIOThreads() {
         guard let pool = ioThreads else { return }
         for index in pool.threads.indices {
@@ -112,6 +140,7 @@ extension Reactor {
     }
 
     /// The end of the turn for I/O threads: batches and replies go to them.
+    @inline(never)
     mutating func returnToIOThreads() {
         guard let pool = ioThreads else { return }
         for (thread, intake) in pool.executed {
@@ -214,7 +243,7 @@ extension Reactor {
     // MARK: Balance
 
     /// Moves connections to or from I/O threads. At the end of a turn; a part of them each time.
-    mutating func balanceIOThreads() {
+    private mutating func balanceIOThreads() {
         guard let pool = ioThreads else { return }
         let ioBusy = pool.threads.reduce(0) { $0 + $1.channel.busy.exchange(0, ordering: .relaxed) }
         let move = pool.balance.decide(

@@ -28,10 +28,8 @@ package struct Reactor: ~Copyable {
     private var limits: Intake.Limits
     /// Nil with `io-threads 1`.
     var ioThreads: IOThreadPool?
-    /// Whether I/O threads have got all that they were sent.
-    private var isIODone = true
     /// Since the last cron.
-    private var isBalanceDue = false
+    var isBalanceDue = false
     private let listeners: ListenerSet
     private var clock: SlewedClock
     /// Connections with replies to send at the end of the turn.
@@ -197,12 +195,12 @@ package struct Reactor: ~Copyable {
     private mutating func turn() {
         let start = SystemClock.monotonicMicroseconds
         let now = start / 1000
-        ioThreads?.commandBusy += start - node.time.monotonicMicroseconds
+        if ioThreads != nil { countWork(until: start) }
         let isIdle = resumed.isEmpty && !node.wantsTurn && !node.hasUrgentWork
         var timeout = isIdle ? max(0, nextCron - now) : 0
-        if let ioThreads { timeout = ioTimeout(timeout, ioThreads) }
+        if ioThreads != nil { timeout = ioTimeout(timeout) }
         let eventCount = poller.wait(timeoutMilliseconds: Int(timeout))
-        ioThreads?.doorbell.wokeUp()
+        if ioThreads != nil { wokeUpForIOThreads() }
         if bus != nil, absence.ended(now: SystemClock.monotonicMilliseconds, timeout: timeout) { awaitNews() }
         updateTime()
         if let bus {
@@ -223,7 +221,7 @@ package struct Reactor: ~Copyable {
         }
         takeResumed()
         executeBatch()
-        receiveFromIOThreads()
+        if ioThreads != nil { receiveFromIOThreads() }
         if node.time.monotonicMilliseconds >= nextCron { cron() }
         node.endTurn()
         carryOutEffects()
@@ -235,20 +233,9 @@ package struct Reactor: ~Copyable {
             carryOutEffects()
             sendQueued()
         }
-        returnToIOThreads()
+        if ioThreads != nil { returnToIOThreads() }
         freeClosed()
-        if let ioThreads {
-            if isBalanceDue { balanceIOThreads() }
-            isBalanceDue = false
-            isIODone = ioThreads.flush()
-        }
-    }
-
-    /// About to sleep: I/O threads ring from now on, unless there is something already.
-    private func ioTimeout(_ timeout: Int64, _ ioThreads: IOThreadPool) -> Int64 {
-        if timeout == 0 || !isIODone { return 0 }
-        ioThreads.doorbell.willSleep()
-        return ioThreads.hasReports ? 0 : timeout
+        if ioThreads != nil { endIOTurn() }
     }
 
     private mutating func handleSpecial(_ event: Poller.Event) {
