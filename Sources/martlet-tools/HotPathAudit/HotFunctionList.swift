@@ -41,6 +41,15 @@ struct HotFunctionList: CustomStringConvertible {
         }
     }
 
+    /// Names with the same words before the argument labels: what a function may have become.
+    static func relatives(of name: String, among names: some Sequence<String>) -> [String] {
+        let words = name.prefix { $0 != "(" }.split(separator: " ")
+        guard let last = words.last, name.contains("(") else { return [] }
+        return names.filter { other in
+            other.contains("(") && other.prefix { $0 != "(" }.split(separator: " ").last == last
+        }.sorted()
+    }
+
     var description: String {
         let lines = rows.map { row in
             let numbers = CallCounts.Kind.allCases.map { kind in

@@ -34,7 +34,8 @@ struct HotPathAuditCommand: ParsableCommand {
         for row in list.rows {
             let places = symbols[row.name] ?? []
             guard !places.isEmpty else {
-                print("\(row.name): not in \(binary)")
+                let relatives = HotFunctionList.relatives(of: row.name, among: symbols.keys)
+                print("\(row.name): not in \(binary)" + (relatives.isEmpty ? "" : "; there are: \(relatives)"))
                 failureCount += 1
                 continue
             }

@@ -27,6 +27,15 @@ import Testing
         #expect(throws: HotFunctionList.ParseError.self) { try HotFunctionList(parsing: line) }
     }
 
+    @Test("A function that is gone has its relatives named")
+    func relatives() {
+        let names = ["specialized static Entry.string(_:key:)", "Entry.string.getter", "Entry.stringCount(_:)"]
+        #expect(
+            HotFunctionList.relatives(of: "static Entry.string(key:)", among: names)
+                == ["specialized static Entry.string(_:key:)"])
+        #expect(HotFunctionList.relatives(of: "closure #1 in Command.get", among: names).isEmpty)
+    }
+
     @Test("Functions are listed by name, with every place that has it, once")
     func functions() {
         let listing = """
