@@ -52,10 +52,11 @@ $(JEMALLOC_OBJECT): | build-packages
 	@mkdir -p $(BUILD)
 	ld -r --whole-archive "$$(pkg-config --variable=libdir jemalloc)/libjemalloc_pic.a" -o $@
 
-# Speed beside the other servers that are installed, into Benchmarks/RESULTS.md; more than an hour, alone on its machine.
-# BENCH="--quick" for a short run, BENCH="--servers valkey=/path/valkey-server" for others.
+# Speed beside the Redis and Valkey servers that are installed, into Benchmarks/RESULTS.md: about 40 minutes, and nothing else
+# should run. SERVERS="valkey=/path/valkey-server" for others, BENCH=--quick for a first look.
 bench: build test-packages
-	Benchmarks/compare --write $(BENCH)
+	Benchmarks/compare --write $(if $(SERVERS),--servers $(SERVERS)) $(BENCH)
+	Benchmarks/instructions --write --servers martlet=$(RELEASE)/martlet-server redis-server valkey-server $(SERVERS)
 
 # Not installed: for tests and for developers.
 simulator: build-packages check-swift $(JEMALLOC_OBJECT)
