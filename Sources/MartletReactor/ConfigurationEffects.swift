@@ -13,6 +13,9 @@ extension ProcessServices {
         services.sleep = { SystemClock.sleep(microseconds: $0) }
         services.rewriteConfiguration = { configuration in rewrite(configurationPath, configuration) }
         services.applyConfiguration = { changed, old, new in apply(changed, old, &new, listeners) }
+        services.unsentBytes = { client in
+            client.pointee.connection?.assumingMemoryBound(to: Connection.self).pointee.handedOverBytes ?? 0
+        }
         return services
     }
 

@@ -72,8 +72,6 @@ struct Connection: ~Copyable {
     var isClosed = false
     /// Its I/O thread was asked to give it back; nobody is to name it until it has arrived.
     var isLeaving = false
-    /// The command thread executes a batch with bytes of it.
-    var isLent = false
 
     // MARK: The owner's
 
@@ -82,6 +80,8 @@ struct Connection: ~Copyable {
     var partial: PartialRequest?
     /// Bytes that the incomplete request needs at least.
     var missing = 0
+    /// Kept bytes may hold requests.
+    var hasUnparsed = false
     /// What the client was when its last request had run.
     var isAuthenticated = false
     var isParked = false
@@ -101,8 +101,6 @@ struct Connection: ~Copyable {
     var isReadable = false
     /// The peer has closed its side: what it sent before is still to be received.
     var isEnding = false
-    /// Kept bytes may hold requests.
-    var hasUnparsed = false
     /// To be given back to the command thread.
     var isWanted = false
     /// In the list of those that wait for a batch or for their next turn.
@@ -120,6 +118,9 @@ struct Connection: ~Copyable {
         clientID = client.pointee.id
         isAuthenticated = client.isAuthenticated
     }
+
+    /// Of an I/O thread's connection: replies that are no longer in the client's buffer, and not sent.
+    var handedOverBytes: Int { thread > 0 ? max(0, unsentBytes.load(ordering: .relaxed)) : 0 }
 
     deinit {
         outgoing?.deinitialize(count: 1)

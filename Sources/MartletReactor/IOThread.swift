@@ -89,7 +89,10 @@ final class IOThread {
     /// What was asked before is still done.
     func stop() {
         requests.post(.stop)
-        while !requests.flush() { SystemClock.sleep(microseconds: 100) }
+        while !requests.flush() {
+            channel.doorbell.ring()
+            SystemClock.sleep(microseconds: 100)
+        }
         channel.doorbell.ring()
         thread.take()?.join()
     }
@@ -149,7 +152,10 @@ struct IOLoop: ~Copyable {
 
     private mutating func wait() {
         var timeout = -1
-        if !reports.flush() { timeout = 1 }
+        if reports.isWaiting {
+            if !reports.flush() { timeout = 1 }
+            channel.commandDoorbell.ring()
+        }
         if !queue.isEmpty, intake != nil { timeout = 0 }
         if timeout != 0 {
             channel.doorbell.willSleep()
@@ -187,6 +193,9 @@ struct IOLoop: ~Copyable {
             buffer.deinitialize(count: 1)
             buffer.deallocate()
         case .resume(let connection):
+            // Parked and resumed within one turn: its batch has told that already, and there is a new one since, in which
+            // the client may have parked again.
+            if connection.pointee.isInBatch { break }
             connection.pointee.isParked = false
             connection.pointee.hasUnparsed = true
             serve(connection)
@@ -355,6 +364,8 @@ struct IOLoop: ~Copyable {
     }
 
     private mutating func unqueue(_ connection: ConnectionPointer) {
-        if connection.pointee.isQueued { queue.removeAll { $0 == connection } }
+        guard connection.pointee.isQueued else { return }
+        connection.pointee.isQueued = false
+        queue.removeAll { $0 == connection }
     }
 }

@@ -21,6 +21,8 @@ final class IOThreadPool {
     /// Connections with replies out of turn, and those whose clients go on.
     fileprivate var writeQueue: [ConnectionPointer] = []
     fileprivate var resumed: [ConnectionPointer] = []
+    /// Given back in this turn.
+    fileprivate var arrived: [ConnectionPointer] = []
     private var nextThread = 0
     fileprivate var balance = IOBalance(now: SystemClock.monotonicMicroseconds)
     /// Whether the threads have got all that they were sent.
@@ -102,6 +104,7 @@ extension Reactor {
     @inline(never)
     mutating func endIOTurn() {
         guard let pool = ioThreads else { return }
+        takeArrived(pool)
         if isBalanceDue { balanceIOThreads() }
         isBalanceDue = false
         pool.isFlushed = pool.flush()
@@ -120,7 +123,7 @@ extension Reactor {
                     guard let connection = pool.connections[clientID], !connection.pointee.isClosed else { break }
                     if tooMuch { logTooMuchInput(connection) }
                     close(connection)
-                case .gaveBack(let connection): takeOver(connection, pool)
+                case .gaveBack(let connection): pool.arrived.append(connection)
                 }
             }
         }
@@ -131,7 +134,6 @@ extension Reactor {
         node.statistics.threadedReads += intake.pointee.batch.chunkCount
         for index in 0..<intake.pointee.batch.chunkCount {
             guard let connection = intake.pointee.batch.chunks[index].connectionPointer else { continue }
-            connection.pointee.isLent = true
             if connection.pointee.isClosed { intake.pointee.batch.abandon(chunk: index) }
         }
         node.execute(intake.pointee.batch)
@@ -145,7 +147,7 @@ extension Reactor {
         guard let pool = ioThreads else { return }
         for (thread, intake) in pool.executed {
             for index in 0..<intake.pointee.batch.chunkCount {
-                if let connection = intake.pointee.batch.chunks[index].connectionPointer { settle(connection, pool) }
+                settle(intake.pointee.batch.chunks[index])
             }
             pool.threads[thread].requests.post(.executed(intake))
         }
@@ -162,21 +164,20 @@ extension Reactor {
     }
 
     /// Gives a connection that was lent for a batch its replies and what its thread has to know.
-    private mutating func settle(_ connection: ConnectionPointer, _ pool: IOThreadPool) {
-        connection.pointee.isLent = false
-        if connection.pointee.isClosed { return }
+    private mutating func settle(_ chunk: Chunk) {
+        guard let connection = chunk.connectionPointer, !connection.pointee.isClosed else { return }
         let client = connection.pointee.client
         connection.pointee.isAuthenticated = client.isAuthenticated
         connection.pointee.isParked = client.isParked
-        client.pointee.queryBytes = connection.pointee.pending.count
-        client.pointee.queryCapacity = connection.pointee.pending.capacity
+        client.pointee.queryBytes = chunk.count - chunk.consumed
+        client.pointee.queryCapacity = max(client.pointee.queryBytes, connection.pointee.pending.capacity)
         if client.pointee.flags.contains(.closeNow) { return close(connection) }
         let count = client.pointee.reply.count
         if count > 0, let outgoing = connection.pointee.outgoing {
-            connection.pointee.unsentBytes.add(count, ordering: .relaxed)
+            let unsent = connection.pointee.unsentBytes.add(count, ordering: .relaxed).newValue
             node.statistics.threadedWrites += 1
             outgoing.pointee.take(&client.pointee.reply)
-            if count > 1 << 16 || !client.isAuthenticated { checkOutputLimit(connection) }
+            if unsent > 1 << 16 || !client.isAuthenticated { checkOutputLimit(connection) }
         }
         if connection.pointee.isClosed { return }
         if client.isReplica {
@@ -184,7 +185,7 @@ extension Reactor {
             connection.pointee.isLeaving = true
             connection.pointee.isWanted = true
         } else if client.pointee.flags.contains(.closeAfterReply) {
-            pool.post(.closeAfterSending(connection), to: connection)
+            connection.pointee.closesAfterSending = true
         }
     }
 
@@ -206,6 +207,13 @@ extension Reactor {
         }
     }
 
+    /// At the very end of a turn, when no list of it names them: only then may those that were closed meanwhile be freed, and
+    /// the others change their thread.
+    private mutating func takeArrived(_ pool: IOThreadPool) {
+        for connection in pool.arrived { takeOver(connection, pool) }
+        pool.arrived.removeAll(keepingCapacity: true)
+    }
+
     /// A replica's connection comes to this thread, with what is unsent and unparsed.
     private mutating func takeOver(_ connection: ConnectionPointer, _ pool: IOThreadPool) {
         connection.pointee.isLeaving = false
@@ -215,8 +223,7 @@ extension Reactor {
         pool.connections[connection.pointee.clientID] = nil
         if connection.pointee.isClosed {
             if !connection.pointee.hasEnded { Socket.close(connection.pointee.fd) }
-            // Closed in this turn, it is freed at its end; otherwise its client is gone already.
-            if closed.contains(connection) { return }
+            // Its client is gone already.
             connection.deinitialize(count: 1)
             connection.deallocate()
             return
@@ -231,6 +238,7 @@ extension Reactor {
             connection.pointee.outgoing = nil
         }
         connection.pointee.sent = 0
+        connection.pointee.unsentBytes.store(0, ordering: .relaxed)
         connection.pointee.waitsForWrite = false
         let token = UInt64(UInt(bitPattern: connection))
         do throws(SystemError) { try poller.add(connection.pointee.fd, .readable, token: token) } catch {
@@ -279,8 +287,8 @@ extension Reactor {
     private func isBetweenRequests(_ connection: ConnectionPointer) -> Bool {
         let client = connection.pointee.client
         return !connection.pointee.isClosed && !connection.pointee.isQueuedForWrite && !connection.pointee.waitsForWrite
-            && connection.pointee.pending.count == 0 && client.pointee.reply.count == 0 && !client.isParked
-            && !client.isReplica && !client.isClosing
+            && !connection.pointee.hasUnparsed && connection.pointee.pending.count == 0
+            && client.pointee.reply.count == 0 && !client.isParked && !client.isReplica && !client.isClosing
     }
 
     /// A connection goes to the I/O thread that it names.

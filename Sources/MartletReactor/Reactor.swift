@@ -34,7 +34,7 @@ package struct Reactor: ~Copyable {
     private var clock: SlewedClock
     /// Connections with replies to send at the end of the turn.
     private var writeQueue: [ConnectionPointer] = []
-    private(set) var closed: [ConnectionPointer] = []
+    private var closed: [ConnectionPointer] = []
     private var resumed: [ConnectionPointer] = []
     private var nextCron: Int64 = 0
     private var absence = AbsenceWatch(now: SystemClock.monotonicMilliseconds)
@@ -474,6 +474,8 @@ package struct Reactor: ~Copyable {
     private mutating func receive(_ connection: ConnectionPointer) {
         // Its bytes may not move now; what has come since is still there in the next turn.
         if connection.pointee.isInBatch { return }
+        // What was received before comes first: behind it may be the end of the stream.
+        if connection.pointee.hasUnparsed { return }
         if intake.isFull { executeBatch() }
         if connection.pointee.isClosed { return }
         let client = connection.pointee.client
@@ -525,10 +527,8 @@ package struct Reactor: ~Copyable {
     /// Closes a client whose unsent replies exceed the limits of its class.
     mutating func checkOutputLimit(_ connection: ConnectionPointer) {
         let client = connection.pointee.client
-        let handedOver = connection.pointee.unsentBytes.load(ordering: .relaxed)
-        let unsent = UInt64(
-            max(0, client.pointee.reply.count + (connection.pointee.thread > 0 ? handedOver : -connection.pointee.sent))
-        )
+        let sent = connection.pointee.thread > 0 ? 0 : connection.pointee.sent
+        let unsent = UInt64(client.pointee.reply.count - sent + connection.pointee.handedOverBytes)
         let limit = node.configuration.outputBufferLimits.normal
         var isExceeded = limit.hardBytes > 0 && unsent > limit.hardBytes
         // Who has not authenticated may not make us keep replies that it does not read.
@@ -628,10 +628,9 @@ package struct Reactor: ~Copyable {
         guard !resumed.isEmpty else { return }
         let connections = resumed
         resumed.removeAll(keepingCapacity: true)
-        for connection in connections
-        where !connection.pointee.isClosed && !connection.pointee.isInBatch
-            && !connection.pointee.client.isParked
-        {
+        for connection in connections where !connection.pointee.isClosed {
+            connection.pointee.hasUnparsed = false
+            if connection.pointee.isInBatch || connection.pointee.client.isParked { continue }
             connection.pointee.missing = 0
             connection.pointee.isParked = false
             intake.parsePending(connection, limits)
@@ -639,7 +638,12 @@ package struct Reactor: ~Copyable {
     }
 
     mutating func resume(_ connection: ConnectionPointer) {
-        if connection.pointee.thread > 0 { ioThreads?.resume(connection) } else { resumed.append(connection) }
+        if connection.pointee.thread > 0 {
+            ioThreads?.resume(connection)
+        } else {
+            connection.pointee.hasUnparsed = true
+            resumed.append(connection)
+        }
     }
 
     // MARK: Write

@@ -14,6 +14,9 @@ package struct ProcessServices {
     /// Brings the configuration file up to date. - Returns: why that was impossible.
     package var rewriteConfiguration: (ServerConfiguration) -> String? = { _ in nil }
 
+    /// Reply bytes of a client that are no longer in its buffer, and not sent yet: an I/O thread has them.
+    package var unsentBytes: (ClientPointer) -> Int = { _ in 0 }
+
     package init() {}
 
     package func monotonicMicroseconds() -> Int64 { monotonicNanoseconds() / 1000 }

@@ -64,6 +64,8 @@ package struct RingSender<Element: Sendable> {
         waiting.append(element)
     }
 
+    package var isWaiting: Bool { !waiting.isEmpty }
+
     /// Moves what waits into the ring. - Returns: whether nothing waits any more. Call it every turn until it is true.
     package mutating func flush() -> Bool {
         guard !waiting.isEmpty else { return true }

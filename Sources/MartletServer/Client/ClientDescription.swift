@@ -6,8 +6,9 @@ extension Node {
     package func description(of client: ClientPointer) -> String {
         let now = time.unixMilliseconds
         let replyCapacity = client.pointee.reply.capacity
+        let replyBytes = client.pointee.reply.count + services.unsentBytes(client)
         // Redis tells a fixed buffer and a list of blocks apart; large replies are shown as the latter.
-        let isLarge = replyCapacity > ReplyBuffer.keptCapacityMax
+        let isLarge = max(replyCapacity, replyBytes) > ReplyBuffer.keptCapacityMax
         var fields: [(StaticString, String)] = []
         func add(_ name: StaticString, _ value: some CustomStringConvertible) {
             fields.append((name, value.description))
@@ -30,12 +31,12 @@ extension Node {
         add("argv-mem", 0)
         add("multi-mem", 0)
         add("rbs", isLarge ? 0 : replyCapacity)
-        add("rbp", isLarge ? 0 : client.pointee.reply.count)
-        add("obl", isLarge ? 0 : client.pointee.reply.count)
+        add("rbp", isLarge ? 0 : replyBytes)
+        add("obl", isLarge ? 0 : replyBytes)
         add("oll", isLarge ? 1 : 0)
-        add("omem", isLarge ? replyCapacity : 0)
+        add("omem", isLarge ? max(replyCapacity, replyBytes) : 0)
         add("tot-mem", memoryBytes(of: client))
-        add("events", client.pointee.reply.count > 0 ? "rw" : "r")
+        add("events", replyBytes > 0 ? "rw" : "r")
         add("cmd", client.pointee.lastCommand < 0 ? "NULL" : commands.fullNames[client.pointee.lastCommand])
         add("user", client.pointee.flags.contains(.primary) ? "(superuser)" : client.pointee.user)
         add("redir", -1)
@@ -47,6 +48,7 @@ extension Node {
 
     func memoryBytes(of client: ClientPointer) -> Int {
         MemoryLayout<Client>.size + client.pointee.queryCapacity + client.pointee.reply.capacity
+            + services.unsentBytes(client)
     }
 
     private func flagLetters(of client: ClientPointer) -> String {

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 
-from harness import RawConnection, encode, expect, expect_equal, wait_until
+from harness import RawConnection, encode, expect, expect_equal, shorten, wait_until
 
 # Connections are shared at once, not only when the command thread is busy.
 THREADS = {"io_threads": 3, "io_threads_always_active": "yes"}
@@ -119,6 +119,35 @@ def check_output_limit(environment):
         client.close()
 
 
+def check_unsent_replies_are_counted(environment):
+    """Replies that wait at an I/O thread count for the limit with every batch, and are seen in CLIENT LIST."""
+    server = environment.server(
+        io_threads=2, io_threads_always_active="yes", hz=1, client_output_buffer_limit="normal 1mb 0 0")
+    server.call("SET", "value", bytes(60000))
+    for _ in range(2):  # one of every thread
+        with RawConnection("127.0.0.1", server.port) as client, RawConnection("127.0.0.1", server.port) as observer:
+            number = client.call("CLIENT", "ID")
+            observer.call("DEL", "count")
+            count, unsent = 0, 0
+            while count < 3000:
+                try:
+                    client.send(encode("INCR", "count") + encode("GET", "value"))
+                except OSError:
+                    break
+                count += 1
+                while int(observer.call("GET", "count") or 0) < count:
+                    if not observer.call("CLIENT", "LIST", "ID", number):
+                        break
+                line = dict(field.split("=", 1) for field in observer.call("CLIENT", "LIST", "ID", number).decode().split())
+                if not line:
+                    break
+                unsent = max(unsent, int(line["obl"]) + int(line["omem"]))
+                expect(int(line["tot-mem"]) > int(line["omem"]), f"tot-mem of {line}")
+            # What the sockets on both sides hold comes on top of the limit.
+            expect(count < 600, f"{count} replies of 60,000 bytes passed a limit of 1 MB")
+            expect(unsent > 60000, f"CLIENT LIST showed {unsent} unsent bytes")
+
+
 def check_waits(environment):
     """Parked clients keep what they sent behind the command that waits, and go on with it."""
     server = environment.server(**THREADS)
@@ -166,7 +195,8 @@ def check_replicas(environment):
 def check_balance(environment):
     """Connections move to I/O threads while the command thread is busy and come back when it is not; no reply is lost."""
     server = environment.server(io_threads=3)
-    expect_equal(server.info("server")["io_threads_active"], "0", "I/O threads of an idle server")
+    # The start itself may have been busy.
+    wait_until(lambda: server.info("server")["io_threads_active"] == "0", 10, "no I/O threads at an idle server")
     errors, counts, stop = [], [0] * 8, threading.Event()
 
     def work(number):
@@ -198,3 +228,146 @@ def check_balance(environment):
         expect_equal(connection.call("PING"), b"PONG", "PING")
     wait_until(lambda: server.info("server")["io_threads_active"] == "0", 30, "connections come back")
     expect_equal([int(server.call("GET", f"counter:{number}")) for number in range(8)], counts, "the counters")
+
+
+def check_stress(environment):
+    """Whatever clients do at the same moment, and whoever is killed: every reply is its client's own, the server lives and
+    ends when it is told to."""
+    seed = random.randrange(1 << 30)
+    for round_number in range(30 if environment.is_long else 2):
+        environment.note(f"seed {seed + round_number}")
+        stress(environment, seed + round_number, 10 if environment.is_long else 4)
+
+
+def stress(environment, seed, seconds):
+    threads = random.Random(seed).choice((2, 3, 5))
+    server = environment.server(
+        io_threads=threads, io_threads_always_active="yes", client_output_buffer_limit="normal 64mb 0 0",
+        client_query_buffer_limit="1mb",
+        unixsocket="/tmp/martlet-stress-%d.sock" % seed)
+    path = server.directives["unixsocket"]
+    server.call("SET", "big", bytes(300000))
+    stop = time.monotonic() + seconds
+    errors = []
+
+    def connect(picker):
+        if picker.randrange(4) == 0:
+            return RawConnection("", 0, path=path)
+        return RawConnection("127.0.0.1", server.port)
+
+    def honest(picker, number):
+        """Nobody kills it, and it keeps its own key: it finds every reply as it has to be."""
+        count = 0
+        while time.monotonic() < stop:
+            with connect(picker) as client:
+                for _ in range(picker.randrange(1, 30)):
+                    data, expected = b"", []
+                    for _ in range(picker.choice((1, 3, 40))):
+                        kind = picker.randrange(8)
+                        if kind < 3:
+                            count += 1
+                            data += encode("INCR", f"count:{number}")
+                            expected.append(count)
+                        elif kind == 3:
+                            data += encode("WAIT", "9", "1") + encode("ECHO", f"{number}:{count}")
+                            expected += [None, f"{number}:{count}".encode()]
+                        elif kind == 4:
+                            count += 1
+                            data += encode("MULTI") + encode("INCR", f"count:{number}") + encode("EXEC")
+                            expected += [b"OK", b"QUEUED", [count]]
+                        elif kind == 5:
+                            data += encode("CLIENT", "REPLY", "SKIP") + encode("ECHO", "no") + b"ECHO 'yes'\r\n"
+                            expected.append(b"yes")
+                        elif kind == 6:
+                            data += encode("SET", f"value:{number}", bytes(20000)) + encode("STRLEN", f"value:{number}")
+                            expected += [b"OK", 20000]
+                        else:
+                            data += encode("GET", "big")
+                            expected.append(bytes(300000))
+                    cut = picker.randrange(len(data))
+                    client.send(data[:cut])
+                    client.send(data[cut:])
+                    for reply in expected:
+                        got = client.read_reply()
+                        if reply is None:
+                            expect(isinstance(got, int), f"WAIT answered {shorten(got)}")
+                        else:
+                            expect_equal(got, reply, f"a reply to client {number}")
+
+    def rude(picker, number):
+        """Leaves, reads nothing, breaks the protocol, becomes a replica, waits: and may be killed at any time."""
+        clients = []
+        while time.monotonic() < stop:
+            try:
+                client = connect(picker)
+                client.socket.settimeout(0.05)
+                clients.append(client)
+                client.send(encode("CLIENT", "SETNAME", "rude"))
+                for _ in range(picker.randrange(1, 4)):
+                    client.send(picker.choice((
+                        encode("GET", "big") * picker.randrange(1, 30),
+                        encode("SET", "x", "1") * 1000,
+                        encode("PING") * 10 + encode("QUIT") + encode("PING") * 5,
+                        b"*1\r\n$-7\r\n",
+                        b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$500000\r\n" + bytes(picker.randrange(500000)),
+                        encode("PSYNC", "?", "-1"),
+                        encode("REPLCONF", "capa", "psync2") + encode("PSYNC", "?", "-1") + encode("REPLCONF", "ACK", 1),
+                        encode("SYNC"),
+                        encode("WAIT", "9", "0") + encode("SET", "y", bytes(1000)) * 50,
+                        encode("CLIENT", "KILL", "TYPE", "replica"),
+                        encode("CLIENT", "KILL", "TYPE", "replica", "SKIPME", "no"),
+                        encode("PSYNC", "?", "-1") + encode("CLIENT", "KILL", "TYPE", "replica", "SKIPME", "no"),
+                        encode("CLIENT", "PAUSE", picker.randrange(1, 20), picker.choice(("WRITE", "ALL"))),
+                        encode("CLIENT", "UNPAUSE"),
+                        encode("CONFIG", "SET", "proto-max-bulk-len", 1 << picker.randrange(20, 29)),
+                        encode("CONFIG", "SET", "hz", picker.randrange(1, 100)),
+                        encode("CONFIG", "SET", "io-threads-always-active", picker.choice(("yes", "no"))),
+                        encode("CLIENT", "LIST") + encode("INFO"),
+                    )))
+                if picker.randrange(2):
+                    client.read_some()
+            except OSError:
+                pass
+            if picker.randrange(3) == 0 and clients:
+                try:
+                    clients[0].socket.shutdown(picker.randrange(3))
+                except OSError:
+                    pass
+            while len(clients) > picker.randrange(12):
+                clients.pop(picker.randrange(len(clients))).close()
+        for client in clients:
+            client.close()
+
+    def killer(picker, _):
+        with RawConnection("127.0.0.1", server.port) as client:
+            while time.monotonic() < stop:
+                lines = client.call("CLIENT", "LIST").decode().splitlines()
+                victims = [line.split()[0][3:] for line in lines if " name=rude " in line]
+                picker.shuffle(victims)
+                for victim in victims[: picker.randrange(8)]:
+                    client.send(encode("CLIENT", "KILL", "ID", victim))
+                    expect(client.read_reply() in (0, 1), "CLIENT KILL")
+                if picker.randrange(4) == 0:
+                    expect(client.call("CLIENT", "KILL", "TYPE", "replica") >= 0, "CLIENT KILL")
+
+    def work(role, number):
+        try:
+            role(random.Random(seed * 1000 + number), number)
+        except Exception as error:  # pylint: disable=broad-except
+            errors.append(f"{role.__name__} {number}: {error!r}")
+
+    roles = [honest] * 5 + [rude] * 6 + [killer] * 2
+    workers = [threading.Thread(target=work, args=(role, number)) for number, role in enumerate(roles)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    expect(server.is_running, f"the server ended: {server.tail(30)}")
+    expect(not errors, "; ".join(errors[:3]))
+    wait_until(lambda: int(server.info("clients")["connected_clients"]) == 1, 10, "only the harness is connected")
+    last = [connect(random.Random(number)) for number in range(20)]
+    for number, client in enumerate(last):
+        client.send(encode("GET", "big") * 3 if number != 9 else encode("SHUTDOWN", "NOSAVE"))
+    expect_equal(server.process.wait(20), 0, "the exit status after SHUTDOWN")
+    for client in last:
+        client.close()
