@@ -1,4 +1,5 @@
 import MartletBase
+import Synchronization
 
 /// A key as the tables want it: its bytes, their hash, and which table of the database holds it.
 package struct Key {
@@ -58,11 +59,12 @@ package struct Database: ~Copyable {
         return table
     }
 
-    /// Bytes of bucket arrays.
-    package var tableBytes: Int {
-        var bytes = 0
+    /// Bytes of buckets: those of all keys, and those of the keys that expire. - Complexity: O(tables)
+    package var tableBytes: (keys: Int, volatileKeys: Int) {
+        var bytes = (keys: 0, volatileKeys: 0)
         for index in 0..<tableCount where tables[index].count > 0 {
-            bytes += tables[index].tableBytes + volatileTables[index].tableBytes
+            bytes.keys += tables[index].tableBytes
+            bytes.volatileKeys += volatileTables[index].tableBytes
         }
         return bytes
     }
@@ -116,13 +118,23 @@ package struct Database: ~Copyable {
         return entry
     }
 
+    /// Moves an entry to another slot of the pool. - Parameter key: of the entry.
+    mutating func relocate(_ entry: Entry, _ key: Key, seed: HashSeed) {
+        guard let place = place(of: key), place.pointee == entry else {
+            preconditionFailure("an entry in the pool is in a table")
+        }
+        replace(place, with: entry.relocated(pool), oldHadExpiry: entry.hasExpiry, key, seed: seed)
+        entry.destroyShell(pool)
+    }
+
     /// Gives all tables away, leaving the database empty. - Complexity: O(tables)
     mutating func detach() -> DetachedTables {
         var detached = TableSet(count: tableCount)
         swap(&tableSet, &detached)
+        let keys = keyCount
         keyCount = 0
         volatileCount = 0
-        return DetachedTables(detached)
+        return DetachedTables(detached, keyCount: keys)
     }
 
     /// Goes on with resizes that are under way. - Returns: whether one is left.
@@ -199,7 +211,36 @@ struct TableSet: ~Copyable {
 /// Tables that no database has any more, on their way to be freed by a background thread.
 package final class DetachedTables: @unchecked Sendable {
     // Exactly one thread owns the tables at a time: the command thread until it hands them over, then the freeing one.
-    private let tables: TableSet
+    private var tables: TableSet?
+    package let keyCount: Int
+    /// Is told when the tables are freed.
+    private var ledger: LazyFreeLedger?
 
-    init(_ tables: consuming TableSet) { self.tables = tables }
+    init(_ tables: consuming TableSet, keyCount: Int) {
+        self.tables = .some(consume tables)
+        self.keyCount = keyCount
+    }
+
+    /// Counts the keys as pending from now on, and as freed when that is done. To be called before the hand-over.
+    package func enter(in ledger: LazyFreeLedger) {
+        ledger.pending.add(keyCount, ordering: .relaxed)
+        self.ledger = ledger
+    }
+
+    deinit {
+        tables = nil
+        ledger?.pending.subtract(keyCount, ordering: .relaxed)
+        ledger?.freed.add(keyCount, ordering: .relaxed)
+    }
+}
+
+/// How many keys are freed in the background. (lazyfree_pending_objects, lazyfreed_objects)
+package final class LazyFreeLedger: Sendable {
+    fileprivate let pending = Atomic<Int>(0)
+    fileprivate let freed = Atomic<Int>(0)
+    package init() {}
+
+    package var pendingKeys: Int { pending.load(ordering: .relaxed) }
+    package var freedKeys: Int { freed.load(ordering: .relaxed) }
+    package func forgetFreed() { freed.store(0, ordering: .relaxed) }
 }

@@ -10,7 +10,7 @@
 // allocator (unless it is the current one: a key that is set and deleted again and again must not cost a slab each time).
 // An operation touches the slab's header and its size's record and nothing else; a slab changes its list rarely.
 //
-// When most keys are deleted at random no slab runs empty by itself. ``nextSparseSlab(where:)`` finds slabs that are worth
+// When most keys are deleted at random no slab runs empty by itself. ``nextSparseSlab()`` finds slabs that are worth
 // emptying; ``Keyspace`` moves their entries (`activedefrag`).
 //
 // A pool belongs to one database, and to one thread at a time: the command thread, until the database is flushed and the
@@ -234,6 +234,7 @@ struct EntryPool: ~Copyable {
     /// Bytes of entries, values outside of them not counted. - Complexity: O(sizes)
     var usedBytes: Int {
         var bytes = largeBytes
+        if slabCount == 0 { return bytes }
         for index in 0..<Self.classCount { bytes += classes[index].used * index * 8 }
         return bytes
     }

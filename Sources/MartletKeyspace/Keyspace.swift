@@ -144,7 +144,7 @@ package struct Keyspace: ~Copyable {
     package func keyCount(database: Int) -> Int { databases[database].keyCount }
     package func volatileCount(database: Int) -> Int { databases[database].volatileCount }
     package func keyCount(slot: HashSlot) -> Int { isClustered ? databases[0].keyCount(inTable: slot.index) : 0 }
-    package func tableBytes(database: Int) -> Int { databases[database].tableBytes }
+    package func tableBytes(database: Int) -> (keys: Int, volatileKeys: Int) { databases[database].tableBytes }
 
     /// Bytes that the process has allocated and uses: free places in slabs do not count.
     ///
@@ -162,6 +162,24 @@ package struct Keyspace: ~Copyable {
     package mutating func purge() -> Bool {
         for index in 0..<databaseCount { databases[index].pool.pointee.trim() }
         return Memory.purge()
+    }
+
+    /// Empties one slab that is worth it: its entries move into others, and it goes back to the allocator.
+    ///
+    /// - Returns: how many entries were moved; nil if no slab is worth it.
+    /// - Complexity: O(slots in a slab)
+    package mutating func emptySparseSlab() -> Int? {
+        let (databases, isClustered, seed) = (databases, isClustered, seed)
+        for index in 0..<databaseCount {
+            let pool = databases[index].pool
+            guard let slab = pool.pointee.nextSparseSlab() else { continue }
+            return EntryPool.empty(pool, slab) { entry in
+                let table = isClustered ? HashSlot.of(entry.key).index : 0
+                let key = Key(bytes: entry.key, hash: sipHash13(entry.key, seed: seed), table: table)
+                databases[index].relocate(entry, key, seed: seed)
+            }
+        }
+        return nil
     }
 
     /// Places in the tables of keys and of expiring keys. For DEBUG HTSTATS.

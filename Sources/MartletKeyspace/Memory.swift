@@ -94,6 +94,12 @@ package enum Memory {
         mallctl("arena.4096.purge", nil, nil, nil, 0) == 0
     }
 
+    /// Lets a thread of the allocator give free pages back, instead of the threads that free something.
+    package static func purgeInBackground(_ isOn: Bool) {
+        var isOn = isOn
+        _ = mallctl("background_thread", nil, nil, &isOn, MemoryLayout<Bool>.size)
+    }
+
     /// The allocator's own account of itself.
     package static func report() -> [UInt8] {
         var text: [UInt8] = []

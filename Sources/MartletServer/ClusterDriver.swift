@@ -173,7 +173,7 @@ extension ReplyBuffer {
 extension Node {
     /// CLUSTER RESET: every key goes.
     package mutating func flushEverything() {
-        for database in 0..<keyspace.databaseCount { effects.append(.free(keyspace.flush(database: database))) }
+        for database in 0..<keyspace.databaseCount { freeInBackground(keyspace.flush(database: database)) }
         beginHistoryAnew()
     }
 }

@@ -7,6 +7,7 @@ extension Node {
         if debugSettings.isCronPaused { return }
         keyspace.continueResizing(maxBuckets: 1024)
         activeExpiry.begin(hz: configuration.hz, effort: configuration.activeExpireEffort)
+        beginDefragmentation()
         replicationCron()
         if pendingShutdown != nil { continueShutdown() }
         sampleRates()
@@ -18,6 +19,7 @@ extension Node {
         if activeExpiry.hasWork, debugSettings.isActiveExpiryOn, !debugSettings.isCronPaused {
             expireKeys(clock: services.monotonicMicroseconds)
         }
+        if defragmentation.hasWork, !debugSettings.isCronPaused { defragment(clock: services.monotonicMicroseconds) }
         if !lostSlots.isEmpty { deleteLostKeys(limit: Self.lostKeysPerTurn) }
         if keyspace.propagation.isOn { flushPropagation() }
         endReplicationTurn()
@@ -28,7 +30,8 @@ extension Node {
         // (Mutating, like all that a turn asks: a borrowed node would be copied first.)
         mutating get {
             if !lostSlots.isEmpty, !pauses.holdsOffset { return true }
-            return activeExpiry.hasWork && debugSettings.isActiveExpiryOn && !debugSettings.isCronPaused
+            if debugSettings.isCronPaused { return false }
+            return defragmentation.hasWork || activeExpiry.hasWork && debugSettings.isActiveExpiryOn
         }
     }
 

@@ -112,6 +112,8 @@ package struct Node: ~Copyable {
     package var services = ProcessServices()
     package var debugSettings = DebugSettings()
     var activeExpiry = ActiveExpiry()
+    var defragmentation = Defragmentation()
+    let lazyFrees = LazyFreeLedger()
     var rates = Rates()
     var pendingShutdown: PendingShutdown?
     var gates: Gates = []
@@ -204,6 +206,7 @@ package struct Node: ~Copyable {
 
     /// Brings what was derived from the configuration up to date.
     private mutating func configurationChanged() {
+        Memory.purgeInBackground(configuration.purgesInBackground)
         keyspace.stringBytesMax = configuration.protoMaxBulkLength
         requestLimits.bulkBytesMax = keyspace.stringBytesMax
         requiresPassword = !configuration.requirePassword.isEmpty

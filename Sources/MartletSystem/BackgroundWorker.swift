@@ -51,6 +51,8 @@ package final class BackgroundWorker: Sendable {
                     case .stop: return
                     }
                 }
+                // What the jobs own goes now, not when the next one comes.
+                batch.removeAll(keepingCapacity: true)
             }
         }
     }

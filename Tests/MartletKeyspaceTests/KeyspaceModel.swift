@@ -81,6 +81,8 @@ final class KeyspaceModel {
             _ = keyspace.expireCycle(maxKeys: 20)
         } else if kind < 93 {
             keyspace.continueResizing(maxBuckets: 10)
+        } else if kind < 94 {
+            _ = keyspace.emptySparseSlab()
         } else {
             openWithoutChange(name)
         }

@@ -73,7 +73,7 @@ import Testing
         var resizes = 0
         repeat {
             cursor = model.keyspace.scan(cursor: cursor) { seen[Array($0.key), default: 0] += 1 }
-            let buckets = model.keyspace.tableBytes(database: 0)
+            let places = model.keyspace.placeCounts(database: 0)
             for _ in 0..<(startsLarge ? 20 : 30) {
                 // One key in ten stays, whatever happens.
                 let name = model.randomKey()
@@ -81,7 +81,7 @@ import Testing
                 changed.insert(name)
                 if model.random.below(100) < (startsLarge ? 3 : 97) { model.set(name) } else { model.delete(name) }
             }
-            if buckets != model.keyspace.tableBytes(database: 0) { resizes += 1 }
+            if places != model.keyspace.placeCounts(database: 0) { resizes += 1 }
         } while cursor != 0
         let missed = before.subtracting(changed).subtracting(seen.keys)
         #expect(missed.isEmpty, "seed \(seed): \(missed.count) keys were missed")
@@ -184,6 +184,33 @@ import Testing
         }
     }
 
+    /// What `activedefrag` does, between any two commands and in the middle of a walk.
+    @Test(arguments: [33, 34, 35] as [UInt64])
+    func entriesAreMovedIntoFewerSlabs(seed: UInt64) {
+        let model = KeyspaceModel(seed: seed, keyCount: 12_000, databaseCount: 2, isClustered: false)
+        for _ in 0..<40_000 { model.step(growth: 100) }
+        for _ in 0..<50_000 {
+            model.keyspace.selected = model.random.below(2)
+            model.delete(model.randomKey())
+        }
+        model.expectAll()
+        let image = Image(databases: 2)
+        let expected = model.values.indices.map(model.scanAll)
+        let unused = model.keyspace.unusedBytes
+        model.keyspace.beginWalk(image)
+        var slabs = 0
+        while let moved = model.keyspace.emptySparseSlab() {
+            #expect(moved <= EntryPool.slabBytes / 16)
+            _ = model.keyspace.continueWalk(maxBuckets: 2)
+            slabs += 1
+        }
+        while !model.keyspace.continueWalk(maxBuckets: 100) {}
+        #expect(image.values == expected, "seed \(seed)")
+        #expect(slabs > 3)
+        #expect(model.keyspace.unusedBytes == unused - slabs * EntryPool.slabBytes)
+        model.expectAll()
+    }
+
     /// Arrays of this size are mapped, and grow by a quarter.
     @Test func aLargeTableGrowsAndShrinks() {
         let mapped = Memory.mappedBytes
@@ -213,7 +240,7 @@ import Testing
                 withKey(number) { key, keyspace in precondition(keyspace.delete(key)) }
             }
             keyspace.invariants()
-            #expect(keyspace.tableBytes(database: 0) == 0)
+            #expect(keyspace.tableBytes(database: 0) == (0, 0))
         }
         #expect(Memory.mappedBytes == mapped)
     }

@@ -92,6 +92,27 @@ import Testing
         #expect(read(ends[0], &byte, 1) == 0, "the writing end is closed")
         close(ends[0])
     }
+
+    @Test("What a job owns is given up when the job is done, not when the next one comes")
+    func workerLetsGo() throws {
+        let worker = try BackgroundWorker(name: "worker")
+        let gone = try WakeupFD()
+        var poller = try Poller(eventsMax: 1)
+        try poller.add(gone.fd, .readable, token: 0)
+        post(worker, gone)
+        #expect(poller.wait(timeoutMilliseconds: 20_000) == 1)
+
+        func post(_ worker: BackgroundWorker, _ gone: WakeupFD) {
+            let owned = Owned(gone)
+            worker.post(.run { _ = owned })
+        }
+    }
+}
+
+private final class Owned: Sendable {
+    let gone: WakeupFD
+    init(_ gone: WakeupFD) { self.gone = gone }
+    deinit { gone.signal() }
 }
 
 final class Counter: Sendable { let value = Atomic<Int>(0) }

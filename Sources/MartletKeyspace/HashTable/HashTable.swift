@@ -32,8 +32,10 @@ package struct HashTable: ~Copyable {
     private var oldBuckets: UnsafeMutableRawPointer?
     private var oldBucketCount = 0
     /// Old buckets below this index have been moved.
-    private var moved = 0
+    private(set) var moved = 0
     package private(set) var count = 0
+    /// Buckets that others lead to.
+    private var childCount = 0
 
     static let bucketBytes = 64
     private static let entriesPerBucket = 7
@@ -53,8 +55,16 @@ package struct HashTable: ~Copyable {
     /// Entries that the bucket arrays have places for, children not counted.
     package var placeCount: Int { (bucketCount + oldBucketCount) * Self.entriesPerBucket }
 
-    /// Bytes of the bucket arrays, children not counted.
-    package var tableBytes: Int { (bucketCount + oldBucketCount) * Self.bucketBytes }
+    /// Bytes of all buckets.
+    package var tableBytes: Int {
+        (bucketCount + oldBucketCount + childCount) * Self.bucketBytes - releasedBytes
+    }
+
+    /// The beginning of the old array that has been given back already.
+    private var releasedBytes: Int {
+        guard oldBucketCount * Self.bucketBytes >= Memory.mappedBytesMin else { return 0 }
+        return moved * Self.bucketBytes / Self.releaseBytes * Self.releaseBytes
+    }
 
     // MARK: Find
 
@@ -136,12 +146,14 @@ package struct HashTable: ~Copyable {
     mutating func insert(_ entry: Entry, hash: UInt64, seed: HashSeed) {
         step(seed)
         growIfNeeded(seed)
-        Self.add(entry, tag: Self.tag(hash), to: bucket(of: hash).unsafelyUnwrapped)
+        if Self.add(entry, tag: Self.tag(hash), to: bucket(of: hash).unsafelyUnwrapped) { childCount &+= 1 }
         count &+= 1
     }
 
-    private static func add(_ entry: Entry, tag: UInt64, to first: UnsafeMutableRawPointer) {
+    /// - Returns: whether a bucket had to be added.
+    private static func add(_ entry: Entry, tag: UInt64, to first: UnsafeMutableRawPointer) -> Bool {
         var bucket = first
+        var hasNewChild = false
         while true {
             let metadata = bucket.load(as: UInt64.self)
             let isChained = metadata & chained != 0
@@ -152,7 +164,7 @@ package struct HashTable: ~Copyable {
                 let offset = free.trailingZeroBitCount &>> 3
                 (bucket + offset &* 8).storeBytes(of: entry, as: Entry.self)
                 bucket.storeBytes(of: metadata | tag &<< (UInt64(offset) &* 8), as: UInt64.self)
-                return
+                return hasNewChild
             }
             if isChained {
                 bucket = (bucket + 56).load(as: UnsafeMutableRawPointer.self)
@@ -165,6 +177,7 @@ package struct HashTable: ~Copyable {
             (bucket + 56).storeBytes(of: child, as: UnsafeMutableRawPointer.self)
             bucket.storeBytes(of: (metadata & 0x00FF_FFFF_FFFF_FFFF) | chained, as: UInt64.self)
             bucket = child
+            hasNewChild = true
         }
     }
 
@@ -189,7 +202,7 @@ package struct HashTable: ~Copyable {
     }
 
     /// Frees a place and fills it with the last entry of the chain, so that only the last bucket of a chain has gaps.
-    private func vacate(_ place: UnsafeMutablePointer<Entry>, in first: UnsafeMutableRawPointer) {
+    private mutating func vacate(_ place: UnsafeMutablePointer<Entry>, in first: UnsafeMutableRawPointer) {
         let address = UnsafeMutableRawPointer(place)
         var parent: UnsafeMutableRawPointer?
         var bucket = first
@@ -217,6 +230,7 @@ package struct HashTable: ~Copyable {
         last.storeBytes(of: rest, as: UInt64.self)
         if rest & ~0xFF == 0 {
             Memory.freeLines(last, Self.bucketBytes)
+            childCount &-= 1
             parent.storeBytes(of: parent.load(as: UInt64.self) & ~Self.chained & 0x00FF_FFFF_FFFF_FFFF, as: UInt64.self)
         }
     }
@@ -269,11 +283,13 @@ package struct HashTable: ~Copyable {
         guard let oldBuckets, let buckets else { return }
         for _ in 0..<Self.bucketsMovedPerStep where moved < oldBucketCount {
             if moved + 4 < oldBucketCount { Self.prefetchEntries(oldBuckets + (moved + 4) * Self.bucketBytes) }
-            Self.consumeChain(oldBuckets + moved * Self.bucketBytes) { entry in
+            var added = 0
+            let freed = Self.consumeChain(oldBuckets + moved * Self.bucketBytes) { entry in
                 let hash = sipHash13(entry.key, seed: seed)
-                Self.add(
-                    entry, tag: Self.tag(hash), to: buckets + Self.index(hash, of: bucketCount) * Self.bucketBytes)
+                let bucket = buckets + Self.index(hash, of: bucketCount) * Self.bucketBytes
+                if Self.add(entry, tag: Self.tag(hash), to: bucket) { added += 1 }
             }
+            childCount += added - freed
             moved += 1
             releaseMovedPages(oldBuckets)
         }
@@ -321,18 +337,22 @@ package struct HashTable: ~Copyable {
         }
     }
 
-    /// Visits every entry and frees the children; the first bucket stays as it is.
+    /// Visits every entry and frees the children; the first bucket stays as it is. - Returns: how many were freed.
     @inline(__always)
-    private static func consumeChain(_ first: UnsafeMutableRawPointer, _ visit: (Entry) -> Void) {
+    private static func consumeChain(_ first: UnsafeMutableRawPointer, _ visit: (Entry) -> Void) -> Int {
         var bucket = first
+        var freed = 0
         while true {
             let metadata = bucket.load(as: UInt64.self)
             for offset in 1...7 where metadata &>> UInt64(offset * 8) & 0xFF != 0 {
                 visit((bucket + offset * 8).load(as: Entry.self))
             }
             let next = metadata & chained != 0 ? (bucket + 56).load(as: UnsafeMutableRawPointer.self) : nil
-            if bucket != first { Memory.freeLines(bucket, bucketBytes) }
-            guard let next else { return }
+            if bucket != first {
+                Memory.freeLines(bucket, bucketBytes)
+                freed += 1
+            }
+            guard let next else { return freed }
             bucket = next
         }
     }
@@ -401,6 +421,7 @@ package struct HashTable: ~Copyable {
         drop(oldBuckets, from: moved, to: oldBucketCount, free)
         freeBuckets()
         count = 0
+        childCount = 0
     }
 
     /// Gives the arrays back. - Precondition: no bucket that has not been moved has a child.
@@ -415,7 +436,7 @@ package struct HashTable: ~Copyable {
         guard let oldBuckets else { return }
         let bytes = oldBucketCount * Self.bucketBytes
         if bytes >= Memory.mappedBytesMin {
-            let released = moved * Self.bucketBytes / Self.releaseBytes * Self.releaseBytes
+            let released = releasedBytes
             if released < bytes { Memory.unmap(oldBuckets + released, bytes - released) }
         } else {
             Memory.freeLines(oldBuckets, bytes)
@@ -429,19 +450,22 @@ package struct HashTable: ~Copyable {
         _ buckets: UnsafeMutableRawPointer?, from first: Int, to end: Int, _ free: (Entry) -> Void
     ) {
         guard let buckets else { return }
-        for index in first..<end { Self.consumeChain(buckets + index * Self.bucketBytes, free) }
+        for index in first..<end { _ = Self.consumeChain(buckets + index * Self.bucketBytes, free) }
     }
 
     /// Checks every structural rule. For tests and DEBUG. - Complexity: O(buckets + entries)
     package func invariants(seed: HashSeed) {
-        var seen = 0
+        var (seen, children) = (0, 0)
         for index in 0..<bucketCount {
-            seen += Self.chainInvariants(buckets.unsafelyUnwrapped + index * Self.bucketBytes)
+            let chain = Self.chainInvariants(buckets.unsafelyUnwrapped + index * Self.bucketBytes)
+            (seen, children) = (seen + chain.entries, children + chain.children)
         }
         for index in moved..<oldBucketCount {
-            seen += Self.chainInvariants(oldBuckets.unsafelyUnwrapped + index * Self.bucketBytes)
+            let chain = Self.chainInvariants(oldBuckets.unsafelyUnwrapped + index * Self.bucketBytes)
+            (seen, children) = (seen + chain.entries, children + chain.children)
         }
         precondition(seen == count, "count agrees with the buckets")
+        precondition(children == childCount, "children are counted")
         precondition(count > 0 || bucketCount == 0, "an empty table has no buckets")
         var position: UInt64? = count == 0 ? nil : 0
         while let current = position {
@@ -456,9 +480,9 @@ package struct HashTable: ~Copyable {
         precondition(seen == 0, "a walk in hash order sees every entry")
     }
 
-    /// - Returns: how many entries the chain holds.
-    private static func chainInvariants(_ first: UnsafeMutableRawPointer) -> Int {
-        var entries = 0
+    /// - Returns: what the chain holds.
+    private static func chainInvariants(_ first: UnsafeMutableRawPointer) -> (entries: Int, children: Int) {
+        var (entries, children) = (0, 0)
         var bucket = first
         while true {
             let metadata = bucket.load(as: UInt64.self)
@@ -468,9 +492,10 @@ package struct HashTable: ~Copyable {
             if isChained {
                 precondition(used == 6 && metadata >> 56 == 0, "only the last bucket of a chain has gaps")
                 bucket = (bucket + 56).load(as: UnsafeMutableRawPointer.self)
+                children += 1
             } else {
                 precondition(bucket == first || used > 0, "no child is empty")
-                return entries
+                return (entries, children)
             }
         }
     }

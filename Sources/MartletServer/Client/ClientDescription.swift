@@ -1,3 +1,4 @@
+import MartletKeyspace
 import MartletRESP
 
 extension Node {
@@ -29,7 +30,7 @@ extension Node {
         add("qbuf", client.pointee.queryBytes)
         add("qbuf-free", max(0, client.pointee.queryCapacity - client.pointee.queryBytes))
         add("argv-mem", 0)
-        add("multi-mem", 0)
+        add("multi-mem", client.pointee.transaction?.memoryBytes ?? 0)
         add("rbs", isLarge ? 0 : replyCapacity)
         add("rbp", isLarge ? 0 : replyBytes)
         add("obl", isLarge ? 0 : replyBytes)
@@ -46,9 +47,16 @@ extension Node {
         return fields.map { "\($0.0)=\($0.1)" }.joined(separator: " ")
     }
 
+    /// What the allocator has given for a client and its buffers. The reactor's few bytes for the connection are missing.
     func memoryBytes(of client: ClientPointer) -> Int {
-        MemoryLayout<Client>.size + client.pointee.queryCapacity + client.pointee.reply.capacity
-            + services.unsentBytes(client)
+        var bytes = Memory.usableBytes(MemoryLayout<Client>.stride)
+        for count in [
+            client.pointee.queryCapacity, client.pointee.reply.capacity, client.pointee.name.capacity,
+            client.pointee.libraryName.capacity, client.pointee.libraryVersion.capacity,
+        ] where count > 0 {
+            bytes += Memory.usableBytes(count)
+        }
+        return bytes + (client.pointee.transaction?.memoryBytes ?? 0) + services.unsentBytes(client)
     }
 
     private func flagLetters(of client: ClientPointer) -> String {

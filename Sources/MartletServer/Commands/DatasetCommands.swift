@@ -83,7 +83,13 @@ extension Node {
         guard count > 0 else { return }
         let tables = keyspace.flush(database: database)
         // Otherwise the last reference goes here.
-        if isAsynchronous || count > Self.keysFreedAtOnceMax { effects.append(.free(tables)) }
+        if isAsynchronous || count > Self.keysFreedAtOnceMax { freeInBackground(tables) }
+    }
+
+    /// Hands tables that were flushed to the thread that frees them.
+    mutating func freeInBackground(_ tables: DetachedTables) {
+        tables.enter(in: lazyFrees)
+        effects.append(.free(tables))
     }
 }
 

@@ -30,7 +30,8 @@ extension Command {
                 index += 2
             }
             guard let entry = keyspace.entryEvenIfExpired(request.key(at: 2, in: keyspace)) else { return reply.null() }
-            reply.integer(entry.memoryBytes + HashTable.bytesPerEntry)
+            // A key that expires stands in two tables.
+            reply.integer(entry.memoryBytes + HashTable.bytesPerEntry * (entry.hasExpiry ? 2 : 1))
         })
 
     private static let memoryPurge = Command(
@@ -118,8 +119,9 @@ extension MemoryFigures {
         for database in databases {
             reply.bulk("db.\(database)")
             reply.map(3)
-            field("overhead.hashtable.main", node.keyspace.tableBytes(database: database))
-            field("overhead.hashtable.expires", 0)
+            let tables = node.keyspace.tableBytes(database: database)
+            field("overhead.hashtable.main", tables.keys)
+            field("overhead.hashtable.expires", tables.volatileKeys)
             field("overhead.hashtable.slot-to-keys", 0)
         }
         field("overhead.total", overhead)

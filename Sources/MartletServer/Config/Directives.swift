@@ -281,18 +281,17 @@ extension Directive {
         text("tls-ciphersuites", default: "", support: .later),
     ]
 
-    /// Tuning of mechanisms that Redis has and this server has not: its tables grow in place, and nothing defragments.
+    /// Tables and memory. Tables always go on growing when there is time, and keys are moved without a look into values.
     private static let tuning: [Directive] = [
         bool("activerehashing", default: true, support: .noEffect),
-        bool("jemalloc-bg-thread", default: true, support: .noEffect),
-        bool("activedefrag", default: false, support: .noEffect),
+        bool("jemalloc-bg-thread", \.purgesInBackground),
+        bool("activedefrag", \.isDefragmenting),
         integer(
-            "active-defrag-ignore-bytes", default: 100 << 20, 1...int64Max, unit: .memory, unsigned: true,
-            support: .noEffect),
-        integer("active-defrag-cycle-min", default: 1, 1...99, support: .noEffect),
-        integer("active-defrag-cycle-max", default: 25, 1...99, support: .noEffect),
-        integer("active-defrag-threshold-lower", default: 10, 0...1000, support: .noEffect),
-        integer("active-defrag-threshold-upper", default: 100, 0...1000, support: .noEffect),
+            "active-defrag-ignore-bytes", \.defragmentation.ignoredBytes, 1...int64Max, unit: .memory, unsigned: true),
+        integer("active-defrag-cycle-min", \.defragmentation.cyclePercentMin, 1...99),
+        integer("active-defrag-cycle-max", \.defragmentation.cyclePercentMax, 1...99),
+        integer("active-defrag-threshold-lower", \.defragmentation.wastePercentMin, 0...1000),
+        integer("active-defrag-threshold-upper", \.defragmentation.wastePercentMax, 0...1000),
         integer("active-defrag-max-scan-fields", default: 1000, 1...int64Max, support: .noEffect),
     ]
 }

@@ -75,6 +75,10 @@ package struct ServerConfiguration: Sendable {
     package var hz = 10
     /// 1 to 10.
     package var activeExpireEffort = 1
+    /// Free pages go back to the system by a thread of the allocator.
+    package var purgesInBackground = true
+    package var isDefragmenting = false
+    package var defragmentation = DefragmentationLimits()
     /// Bytes; 0: no limit.
     package var maxMemory: UInt64 = 0
     package var evictionPolicy = EvictionPolicy.noEviction

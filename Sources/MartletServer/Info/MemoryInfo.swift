@@ -8,6 +8,7 @@ struct MemoryFigures {
     let peak: Int
     /// Used before there were data and clients.
     let startup: Int
+    /// Of the allocator; free places in its slabs that are kept for entries do not count as allocated.
     let allocator: (allocated: Int, active: Int, resident: Int, retained: Int)
     /// Of the process.
     let resident: Int
@@ -23,14 +24,19 @@ struct MemoryFigures {
         node.observeMemory()
         let process = node.processFacts()
         used = node.keyspace.usedBytes
+        let unused = node.keyspace.unusedBytes
         peak = max(used, node.statistics.memoryPeak)
         startup = node.statistics.memoryAtStart
-        allocator = Memory.statistics
+        let statistics = Memory.statistics
+        allocator = (statistics.allocated - unused, statistics.active, statistics.resident, statistics.retained)
         resident = process.residentBytes
         totalSystem = process.totalMemoryBytes
         keyCount = node.keyspace.totalKeyCount
         var tables = 0
-        for database in 0..<node.keyspace.databaseCount { tables += node.keyspace.tableBytes(database: database) }
+        for database in 0..<node.keyspace.databaseCount {
+            let bytes = node.keyspace.tableBytes(database: database)
+            tables += bytes.keys + bytes.volatileKeys
+        }
         self.tables = tables
         var clients = 0
         var replicas = 0
@@ -97,11 +103,12 @@ extension Node {
         text.add("mem_total_replication_buffers", figures.backlog)
         text.add("mem_clients_slaves", figures.replicas)
         text.add("mem_clients_normal", figures.clients)
+        text.add("mem_cluster_links", 0)
         text.add("mem_aof_buffer", 0)
         text.add("mem_allocator", Memory.allocatorName)
-        text.add("active_defrag_running", 0)
-        text.add("lazyfree_pending_objects", 0)
-        text.add("lazyfreed_objects", 0)
+        text.add("active_defrag_running", defragmentation.cyclePercent)
+        text.add("lazyfree_pending_objects", lazyFrees.pendingKeys)
+        text.add("lazyfreed_objects", lazyFrees.freedKeys)
     }
 
     /// Keeps the peak up to date. - Complexity: microseconds; called by the cron.

@@ -78,6 +78,9 @@ extension Node {
         new.memoryPeak = statistics.memoryPeak
         statistics = new
         keyspace.statistics = KeyspaceStatistics()
+        defragmentation.movedKeys = 0
+        defragmentation.totalMicroseconds = 0
+        lazyFrees.forgetFreed()
         rates = Rates()
         rates.sampledAt = time.monotonicMilliseconds
         commandStatistics.update(repeating: CommandStatistics(), count: commands.count)
@@ -107,14 +110,14 @@ extension Node {
         text.add("pubsub_channels", 0)
         text.add("pubsub_patterns", 0)
         text.add("pubsubshard_channels", 0)
-        // Nothing is forked and nothing defragments.
+        // Nothing is forked. A key is one allocation, and is only looked at to be moved.
         text.add("latest_fork_usec", 0)
         text.add("total_forks", 0)
-        text.add("active_defrag_hits", 0)
+        text.add("active_defrag_hits", defragmentation.movedKeys)
         text.add("active_defrag_misses", 0)
-        text.add("active_defrag_key_hits", 0)
+        text.add("active_defrag_key_hits", defragmentation.movedKeys)
         text.add("active_defrag_key_misses", 0)
-        text.add("total_active_defrag_time", 0)
+        text.add("total_active_defrag_time", defragmentation.totalMicroseconds / 1000)
         text.add("current_active_defrag_time", 0)
         text.add("tracking_total_keys", 0)
         text.add("tracking_total_items", 0)

@@ -191,7 +191,7 @@ extension Node {
     private mutating func emptyKeyspace() {
         let changes = keyspace.changes
         for database in 0..<keyspace.databaseCount where keyspace.keyCount(database: database) > 0 {
-            effects.append(.free(keyspace.flush(database: database)))
+            freeInBackground(keyspace.flush(database: database))
         }
         keyspace.changes = changes
     }

@@ -36,6 +36,19 @@ struct Transaction {
     var watched: [(key: WatchedKey, version: UInt64)] = []
 }
 
+extension Transaction {
+    /// Bytes of queued commands and watched keys, as the allocator counts them. - Complexity: O(commands queued)
+    var memoryBytes: Int {
+        var bytes = queue.isEmpty ? 0 : Memory.usableBytes(queue.capacity * MemoryLayout<QueuedCommand>.stride)
+        for command in queue {
+            bytes += Memory.usableBytes(command.bytes.capacity)
+            bytes += Memory.usableBytes(command.counts.capacity * MemoryLayout<Int>.stride)
+        }
+        if watched.isEmpty { return bytes }
+        return bytes + Memory.usableBytes(watched.capacity * MemoryLayout<(WatchedKey, UInt64)>.stride)
+    }
+}
+
 extension Client {
     /// Why the client's commands are queued instead of run, or EXEC is under way.
     package var isInTransaction: Bool { transaction?.isOpen ?? false }

@@ -39,6 +39,43 @@ import Testing
         #expect(node("TIME") == .bulks("1700000000", "0"))
     }
 
+    @Test func tablesAreCountedApart() {
+        let node = NodeHarness()
+        func bytes(_ name: String) -> Int {
+            let words = node("MEMORY STATS").split(separator: "\r\n")
+            return words.firstIndex { $0 == name }.flatMap { Int(words[$0 + 1].dropFirst()) } ?? -1
+        }
+        node("SET a 1")
+        #expect(bytes("overhead.hashtable.main") == 64)
+        #expect(bytes("overhead.hashtable.expires") == 0)
+        node("EXPIRE a 100")
+        #expect(bytes("overhead.hashtable.expires") == 64)
+    }
+
+    @Test func aTransactionCountsAsItsClients() {
+        let node = NodeHarness()
+        func bytes(_ name: String) -> Int {
+            let field = node("CLIENT LIST").split(whereSeparator: \.isWhitespace).first { $0.hasPrefix(name + "=") }
+            return field.flatMap { Int($0.dropFirst(name.count + 1)) } ?? -1
+        }
+        #expect(bytes("multi-mem") == 0)
+        let before = bytes("tot-mem")
+        node("WATCH a b c")
+        #expect((1...1000).contains(bytes("multi-mem")))
+        #expect(bytes("tot-mem") == before + bytes("multi-mem"))
+    }
+
+    @Test func keysFreedInTheBackgroundAreCounted() {
+        let node = NodeHarness()
+        node("MSET a 1 b 2 c 3")
+        node("FLUSHALL ASYNC")
+        #expect(node("INFO memory").contains("lazyfree_pending_objects:3\r\nlazyfreed_objects:0\r\n"))
+        node.node.effects.removeAll()
+        #expect(node("INFO memory").contains("lazyfree_pending_objects:0\r\nlazyfreed_objects:3\r\n"))
+        node("CONFIG RESETSTAT")
+        #expect(node("INFO memory").contains("lazyfreed_objects:0\r\n"))
+    }
+
     @Test("MEMORY STATS and INFO tell the same figures")
     func sameFigures() {
         let node = NodeHarness()
