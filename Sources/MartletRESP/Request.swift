@@ -79,6 +79,8 @@ package struct Chunk {
     /// Bytes that are done with; what follows is kept for the next turn. Set by the parser, and put back by the server
     /// when a client is parked before its remaining requests ran.
     package var consumed: Int
+    /// The parser stopped in front of a request, at ``RequestLimits/parsedBytesMax``.
+    package var hasMore = false
     /// Set by the server when no further request of this chunk may run.
     package var isStopped = false
     /// The client and the connection that the bytes belong to; opaque here.

@@ -27,6 +27,9 @@ package struct RequestLimits: Sendable {
     /// Longest argument in bytes: `proto-max-bulk-len`.
     package var bulkBytesMax: Int = 512 * 1024 * 1024
     package var isAuthenticated = true
+    /// A chunk is left at the first request that starts behind so many bytes: a client that waited may have sent any number
+    /// of requests meanwhile, and each takes memory when it is parsed.
+    package var parsedBytesMax = Int.max
 
     package init(bulkBytesMax: Int = 512 * 1024 * 1024, isAuthenticated: Bool = true) {
         self.bulkBytesMax = bulkBytesMax
@@ -58,9 +61,11 @@ package enum RequestParser {
     ) -> Int {
         let base = batch.chunks[chunkIndex].base
         let count = batch.chunks[chunkIndex].count
+        let stop = min(count, limits.parsedBytesMax)
         var position = 0
         var missing = 0
-        loop: while position < count {
+        var isIncomplete = false
+        loop: while position < stop {
             let outcome: Outcome
             if base[position] == UInt8(ascii: "*") {
                 outcome = parseMultibulk(
@@ -74,6 +79,7 @@ package enum RequestParser {
                 position = end
             case .incomplete(let needed):
                 missing = needed
+                isIncomplete = true
                 break loop
             case .invalid(let error, let byte):
                 batch.append(
@@ -85,6 +91,7 @@ package enum RequestParser {
             }
         }
         batch.chunks[chunkIndex].consumed = position
+        batch.chunks[chunkIndex].hasMore = position < count && !isIncomplete
         return missing
     }
 

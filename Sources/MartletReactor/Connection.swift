@@ -6,20 +6,30 @@ import Synchronization
 /// Bytes of one connection that could not be executed yet: the tail of a request, or everything behind a request that
 /// parked its client. Empty, and without memory, most of the time.
 struct PendingInput: ~Copyable {
-    private(set) var base: UnsafeMutablePointer<UInt8>?
+    private var base: UnsafeMutablePointer<UInt8>?
+    /// Bytes at the front that were consumed: a client that waited may have sent much, and it is consumed piece by piece.
+    private var start = 0
     private(set) var count = 0
     private(set) var capacity = 0
 
     deinit { free(base) }
 
+    /// The first byte; nil if there is no memory.
+    var front: UnsafeMutablePointer<UInt8>? { base.map { $0 + start } }
     /// Room behind the last byte.
-    var room: Int { capacity - count }
-    var end: UnsafeMutablePointer<UInt8> { base.unsafelyUnwrapped + count }
+    var room: Int { capacity - start - count }
+    var end: UnsafeMutablePointer<UInt8> { base.unsafelyUnwrapped + start + count }
 
     mutating func reserve(_ additional: Int) {
-        guard count + additional > capacity else { return }
+        guard additional > room else { return }
+        // No more bytes are moved than were consumed.
+        if let base, start >= count {
+            base.update(from: base + start, count: count)
+            start = 0
+            if additional <= room { return }
+        }
         // Exactly what a long argument needs, so that it is received into its final place; doubling otherwise.
-        resize(to: max(count + additional, min(capacity * 2, count + 1 << 20)))
+        resize(to: max(start + count + additional, min(capacity * 2, start + count + 1 << 20)))
     }
 
     /// The allocator rounds large sizes up to a quarter of their power of two and moves nothing within that, so growing
@@ -43,14 +53,12 @@ struct PendingInput: ~Copyable {
     mutating func consume(_ bytes: Int) {
         precondition(bytes <= count)
         count -= bytes
-        guard let base else { return }
-        if count == 0 {
-            free(base)
-            self.base = nil
-            capacity = 0
-        } else if bytes > 0 {
-            base.update(from: base + bytes, count: count)
-        }
+        start += bytes
+        guard count == 0 else { return }
+        free(base)
+        base = nil
+        start = 0
+        capacity = 0
     }
 }
 

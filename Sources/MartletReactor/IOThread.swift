@@ -282,7 +282,7 @@ struct IOLoop: ~Copyable {
             let chunk = executed.pointee.batch.chunks[index]
             guard let connection = chunk.connectionPointer else { continue }
             Intake.keepRest(of: chunk, connection)
-            if chunk.isStopped { connection.pointee.hasUnparsed = true }
+            if chunk.isStopped || chunk.hasMore { connection.pointee.hasUnparsed = true }
             returned.append(connection)
         }
         executed.pointee.removeAll()

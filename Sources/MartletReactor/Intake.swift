@@ -17,9 +17,15 @@ struct Intake: ~Copyable {
     private(set) var bytesReceived = 0
 
     struct Limits: Sendable {
-        var request = RequestLimits()
+        var request: RequestLimits
         /// `client-query-buffer-limit`
-        var queryBytesMax = 0
+        let queryBytesMax: Int
+
+        init(request: RequestLimits, queryBytesMax: Int) {
+            self.request = request
+            self.request.parsedBytesMax = Intake.receiveBytesMax
+            self.queryBytesMax = queryBytesMax
+        }
     }
 
     enum Outcome {
@@ -87,7 +93,7 @@ struct Intake: ~Copyable {
 
     /// Goes on with the bytes that were kept, unless the client is parked.
     mutating func parsePending(_ connection: ConnectionPointer, _ limits: Limits) {
-        guard !connection.pointee.isParked, let base = connection.pointee.pending.base else { return }
+        guard !connection.pointee.isParked, let base = connection.pointee.pending.front else { return }
         // A long argument that is still coming in needs no look at all.
         if connection.pointee.missing > 0 { return }
         parse(connection, base: UnsafePointer(base), count: connection.pointee.pending.count, limits)
@@ -113,7 +119,7 @@ struct Intake: ~Copyable {
     static func keepRest(of chunk: Chunk, _ connection: ConnectionPointer) {
         connection.pointee.isInBatch = false
         if chunk.isStopped { connection.pointee.partial = nil }
-        if let base = connection.pointee.pending.base, UnsafePointer(base) == chunk.base {
+        if let base = connection.pointee.pending.front, UnsafePointer(base) == chunk.base {
             connection.pointee.pending.consume(chunk.consumed)
         } else if chunk.consumed < chunk.count {
             connection.pointee.pending.reserve(chunk.count - chunk.consumed + connection.pointee.missing)

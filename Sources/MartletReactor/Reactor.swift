@@ -511,6 +511,7 @@ package struct Reactor: ~Copyable {
         guard let connection = chunk.connectionPointer else { return }
         let client = connection.pointee.client
         Intake.keepRest(of: chunk, connection)
+        if chunk.hasMore { resume(connection) }
         connection.pointee.isAuthenticated = client.isAuthenticated
         client.pointee.queryBytes = connection.pointee.pending.count
         client.pointee.queryCapacity = connection.pointee.pending.capacity
@@ -637,6 +638,7 @@ package struct Reactor: ~Copyable {
         }
     }
 
+    @inline(never)
     mutating func resume(_ connection: ConnectionPointer) {
         if connection.pointee.thread > 0 {
             ioThreads?.resume(connection)

@@ -154,6 +154,32 @@ private func parse(_ bytes: [UInt8], pieces: [Int] = [], limits: RequestLimits =
         #expect(feeder.result == Parsed(commands: [Array(repeating: "ab", count: count)]))
     }
 
+    @Test("Behind its limit of bytes a parse stops in front of the next request and says so")
+    func parsedBytes() {
+        let pings = Array(String(repeating: "PING\r\n", count: 10).utf8)
+        func parse(_ limit: Int, _ bytes: [UInt8]) -> (requests: Int, consumed: Int, hasMore: Bool) {
+            var batch = RequestBatch()
+            var partial: PartialRequest?
+            return bytes.withUnsafeBufferPointer { buffer in
+                let chunk = batch.append(
+                    Chunk(
+                        base: buffer.baseAddress!, count: buffer.count, client: UnsafeMutableRawPointer(bitPattern: 8)!,
+                        connection: nil))
+                var limits = RequestLimits()
+                limits.parsedBytesMax = limit
+                _ = RequestParser.parse(chunk: chunk, limits: limits, partial: &partial, into: &batch)
+                return (batch.count, batch.chunks[chunk].consumed, batch.chunks[chunk].hasMore)
+            }
+        }
+        #expect(parse(12, pings) == (2, 12, true))
+        #expect(parse(13, pings) == (3, 18, true), "the third begins before the limit")
+        #expect(parse(59, pings) == (10, 60, false))
+        #expect(parse(60, pings) == (10, 60, false))
+        // A request that is not complete is no more.
+        #expect(parse(60, Array(pings.dropLast(1))) == (9, 54, false))
+        #expect(parse(54, Array(pings.dropLast(1))) == (9, 54, true))
+    }
+
     @Test("The limits hold at the limit and one past it")
     func limits() {
         let most = RequestLimits.argumentCountMax

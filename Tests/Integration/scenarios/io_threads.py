@@ -1,6 +1,7 @@
 """Several threads for the connections (io-threads): the order, the ends and the waits of connections that other threads own."""
 
 import random
+import socket
 import threading
 import time
 
@@ -167,6 +168,29 @@ def check_waits(environment):
     with RawConnection("127.0.0.1", server.port) as client:
         client.send(encode("SET", "a", "b") + encode("WAIT", "1", "100") + encode("GET", "a"))
         expect_equal([client.read_reply() for _ in range(3)], [b"OK", 0, b"b"], "WAIT and what follows")
+
+
+def check_long_pipelines_of_waiting_clients(environment):
+    """What a parked client has sent takes little more than its bytes when it goes on, and is executed before its end is seen."""
+    count = 1000000
+    for threads in (1, 2):
+        server = environment.server(io_threads=threads, io_threads_always_active="yes")
+        clients = connections(server, 2)  # one of every thread
+        for client in clients:
+            expect_equal(server.call("CLIENT", "PAUSE", "600000", "WRITE"), b"OK", "CLIENT PAUSE")
+            before = peak_kilobytes(server)
+            client.send(encode("SET", "count", "0") + b"INCR count\r\n" * count)
+            expect_equal(server.call("CLIENT", "UNPAUSE"), b"OK", "CLIENT UNPAUSE")
+            client.socket.shutdown(socket.SHUT_WR)
+            wait_until(lambda: server.call("GET", "count") == b"%d" % count, 30, "all that it sent is executed")
+            used = peak_kilobytes(server) - before
+            expect(used < 100000, f"{used} KB for {count} requests in {count * 12 // 1000} KB, {threads} threads")
+            client.close()
+
+
+def peak_kilobytes(server):
+    with open(f"/proc/{server.pid}/status") as status:
+        return int(next(line for line in status if line.startswith("VmHWM:")).split()[1])
 
 
 def check_replicas(environment):
