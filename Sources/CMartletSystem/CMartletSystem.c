@@ -35,7 +35,3 @@ int martlet_set_open_files_limit(uint64_t soft, uint64_t hard) {
 }
 
 int martlet_set_timer_slack(unsigned long nanoseconds) { return prctl(PR_SET_TIMERSLACK, nanoseconds, 0, 0, 0); }
-
-// Read by jemalloc before main. Without it every allocation of 16 KB and more takes a page of address space besides, to
-// spread addresses over the sets of a processor's cache; Redis builds its jemalloc without that, too.
-const char *malloc_conf = "cache_oblivious:false";
