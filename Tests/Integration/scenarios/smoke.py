@@ -350,6 +350,15 @@ def check_two_on_one_port(environment):
     expect("Failed listening on port" in result.stdout + result.stderr, f"it says why: {result.stdout}{result.stderr}")
 
 
+def check_quiet_start(environment):
+    """A server with a log file writes nothing to its terminal, from its start to its end: no warning of a library."""
+    server = environment.server()
+    expect_equal(server.call("SET", "key", "x" * 100_000), b"OK", "SET")
+    expect_equal(server.stop(), 0, "the exit status")
+    with open(os.path.join(server.folder, "output.txt"), errors="replace") as file:
+        expect_equal(file.read(), "", "what it wrote")
+
+
 def check_benchmark(environment):
     """redis-benchmark runs its string tests with 50 clients, pipelined and not, without an error."""
     server = environment.server()
