@@ -25,15 +25,21 @@ package struct Database: ~Copyable {
     package private(set) var keyCount = 0
     package private(set) var volatileCount = 0
 
-    init(tableCount: Int) {
+    private let seed: HashSeed
+
+    /// - Parameter seed: for the members of containers.
+    init(tableCount: Int, seed: HashSeed) {
         self.tableCount = tableCount
-        tableSet = TableSet(count: tableCount)
+        self.seed = seed
+        tableSet = TableSet(count: tableCount, seed: seed, limits: EncodingLimits())
     }
 
     @inline(__always) var tables: UnsafeMutablePointer<HashTable> { tableSet.tables }
     /// Where the entries are from.
     @inline(__always) var pool: UnsafeMutablePointer<EntryPool> { tableSet.pool }
     @inline(__always) var volatileTables: UnsafeMutablePointer<HashTable> { tableSet.volatileTables }
+    /// Where the members of containers are from.
+    @inline(__always) var members: MemberStorePointer { tableSet.members }
 
     @inline(__always)
     func place(of key: Key) -> UnsafeMutablePointer<Entry>? { tables[key.table].place(of: key.bytes, hash: key.hash) }
@@ -118,6 +124,32 @@ package struct Database: ~Copyable {
         return entry
     }
 
+    // MARK: Freeing
+
+    /// Frees a container, or puts it aside if it is large. - Returns: whether it was put aside.
+    @inline(never)
+    mutating func dispose(_ container: Container) -> Bool {
+        guard container.freeEffort > Remains.effortAtOnceMax else {
+            container.destroy()
+            return false
+        }
+        tableSet.remains.append(Remains(container))
+        return true
+    }
+
+    /// Goes on with freeing what was put aside.
+    ///
+    /// - Parameter limit: elements, about.
+    /// - Returns: whether there is more to do.
+    mutating func freeRemains(limit: Int) -> Bool {
+        var left = limit
+        while left > 0, !tableSet.remains.isEmpty {
+            let last = tableSet.remains.count - 1
+            if tableSet.remains[last].freeSome(&left) { tableSet.remains.removeLast() }
+        }
+        return !tableSet.remains.isEmpty
+    }
+
     /// Moves an entry to another slot of the pool. - Parameter key: of the entry.
     mutating func relocate(_ entry: Entry, _ key: Key, seed: HashSeed) {
         guard let place = place(of: key), place.pointee == entry else {
@@ -129,7 +161,7 @@ package struct Database: ~Copyable {
 
     /// Gives all tables away, leaving the database empty. - Complexity: O(tables)
     mutating func detach() -> DetachedTables {
-        var detached = TableSet(count: tableCount)
+        var detached = TableSet(count: tableCount, seed: seed, limits: members.pointee.limits)
         swap(&tableSet, &detached)
         let keys = keyCount
         keyCount = 0
@@ -171,13 +203,18 @@ struct TableSet: ~Copyable {
     /// Entries in each block of ``tablesPerBlock`` tables, so that a random key is found without a look at every table.
     let blockCounts: UnsafeMutablePointer<Int>
     let pool: UnsafeMutablePointer<EntryPool>
+    let members: MemberStorePointer
+    /// Containers on their way out, the one being freed last.
+    var remains: [Remains] = []
     private let count: Int
 
     static let tablesPerBlock = 128
     @inline(__always) static func block(of table: Int) -> Int { table &>> 7 }
 
-    init(count: Int) {
+    init(count: Int, seed: HashSeed, limits: EncodingLimits) {
         self.count = count
+        members = .allocate(capacity: 1)
+        members.initialize(to: MemberStore(seed: seed, limits: limits))
         let blockCount = Self.block(of: count - 1) + 1
         blockCounts = .allocate(capacity: blockCount)
         blockCounts.initialize(repeating: 0, count: blockCount)
@@ -198,6 +235,9 @@ struct TableSet: ~Copyable {
             volatileTables[index].removeAll { _ in }
             tables[index].removeAll { entry in if pool.pointee.outsideCount > 0 { entry.destroyOutside(pool) } }
         }
+        for container in remains { container.destroy() }
+        members.deinitialize(count: 1)
+        members.deallocate()
         pool.deinitialize(count: 1)
         pool.deallocate()
         tables.deinitialize(count: count)

@@ -39,17 +39,29 @@ package enum ValueType: UInt8, Sendable, CaseIterable {
     }
 }
 
-/// What `OBJECT ENCODING` tells.
+/// How a value is kept. `OBJECT ENCODING` tells it by ``Entry/encodingName``.
 package enum Encoding: UInt8, Sendable {
     case integer = 0
     case embedded = 1
     case raw = 2
+    case listpack = 3
+    case quicklist = 4
+    case intset = 5
+    case hashtable = 6
+    case skiplist = 7
+    case stream = 8
 
     package var name: StaticString {
         switch self {
         case .integer: return "int"
         case .embedded: return "embstr"
         case .raw: return "raw"
+        case .listpack: return "listpack"
+        case .quicklist: return "quicklist"
+        case .intset: return "intset"
+        case .hashtable: return "hashtable"
+        case .skiplist: return "skiplist"
+        case .stream: return "stream"
         }
     }
 
@@ -118,6 +130,17 @@ package struct Entry: Equatable {
     package var encoding: Encoding {
         guard let encoding = Encoding(rawValue: kind &>> 4) else { preconditionFailure("entry of unknown encoding") }
         return encoding
+    }
+
+    /// What `OBJECT ENCODING` tells. Redis 7.0 has no small form of lists and of sets of strings; clients that look at
+    /// encodings expect its words, so ours go by the name of what Redis would use.
+    package var encodingName: StaticString {
+        guard encoding == .listpack else { return encoding.name }
+        switch type {
+        case .list: return Encoding.quicklist.name
+        case .set: return Encoding.hashtable.name
+        case .string, .sortedSet, .hash, .stream: return encoding.name
+        }
     }
 
     @inline(__always) package var hasExpiry: Bool { flags & Self.expiryFlag != 0 }
@@ -294,6 +317,31 @@ package struct Entry: Equatable {
     /// - Precondition: the entry keeps its string outside.
     func storeBlock(_ block: StringBlock) { payload.storeBytes(of: block.pointer, as: UnsafeMutableRawPointer.self) }
 
+    /// An entry whose value is a container; see ``Container``.
+    static func container(
+        _ pool: Pool, key: UnsafeRawBufferPointer, _ container: Container, expiry: Int64?
+    ) -> Entry {
+        let entry = allocate(
+            pool, key: key, expiry: expiry, type: container.type, encoding: container.encoding, inlineCount: nil)
+        pool.pointee.outsideCount += 1
+        entry.payload.storeBytes(of: container.pointer, as: UnsafeMutableRawPointer.self)
+        return entry
+    }
+
+    /// What the value is made of. Whoever changes a container writes it back: it may have moved or changed its encoding.
+    ///
+    /// - Precondition: the entry is not a string; a container that is stored is of the entry's type.
+    package var container: Container {
+        get {
+            Container(
+                type: type, encoding: encoding, pointer: payload.loadUnaligned(as: UnsafeMutableRawPointer.self))
+        }
+        nonmutating set {
+            payload.storeBytes(of: newValue.pointer, as: UnsafeMutableRawPointer.self)
+            setEncoding(newValue.encoding)
+        }
+    }
+
     /// The same value under another expiry, in new memory. The value belongs to the new entry: the old one is freed with
     /// ``destroyShell(_:)`` when the tables no longer need its key.
     func withExpiry(_ expiry: Int64?, _ pool: Pool) -> Entry { reallocated(pool, key: key, expiry: expiry) }
@@ -322,7 +370,7 @@ package struct Entry: Equatable {
     }
 
     /// The value has memory of its own.
-    @inline(__always) private var isOutside: Bool { !isInline && !isInteger }
+    @inline(__always) var isOutside: Bool { !isInline && !isInteger }
 
     /// Frees the entry but not a value outside of it. - Parameter pool: which the entry is from.
     func destroyShell(_ pool: Pool) {
@@ -336,23 +384,24 @@ package struct Entry: Equatable {
         destroyShell(pool)
     }
 
-    /// Gives back what lies outside of the pool's slabs, which are about to be freed as a whole.
+    /// Gives back what lies outside of the slabs of its pool and of the members' pool, which are about to be freed as a
+    /// whole.
     func destroyOutside(_ pool: Pool) {
-        if isOutside || allocatedBytes > EntryPool.slotBytesMax { destroy(pool) }
+        guard isOutside || allocatedBytes > EntryPool.slotBytesMax else { return }
+        if isOutside {
+            if isString { block.destroy() } else { container.destroy(membersAreFreed: true) }
+        }
+        destroyShell(pool)
     }
 
     @inline(never)
-    private func destroyValue() {
-        switch type {
-        case .string: block.destroy()
-        case .list, .set, .sortedSet, .hash, .stream: preconditionFailure("entry of a type that is never made")
-        }
-    }
+    private func destroyValue() { if isString { block.destroy() } else { container.destroy() } }
 
     /// Bytes that the key and its value take, as far as the allocator is concerned.
     package var memoryBytes: Int {
         var bytes = EntryPool.usableBytes(allocatedBytes)
-        if isOutside { bytes += Memory.usableBytes(StringBlock.headerBytes + block.capacity) }
+        guard isOutside else { return bytes }
+        bytes += isString ? Memory.usableBytes(StringBlock.headerBytes + block.capacity) : container.memoryBytes
         return bytes
     }
 }

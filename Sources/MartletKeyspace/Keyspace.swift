@@ -83,6 +83,8 @@ package struct Keyspace: ~Copyable {
     package var recordsAccess = true
     /// There may be entries that expire locally.
     var hasLocalExpiries = false
+    /// Deleted containers wait to be freed.
+    package private(set) var hasRemains = false
     var walk = WalkState()
     var watchedKeys = WatchedKeys()
     var expiryCursor = ExpiryCursor()
@@ -98,7 +100,7 @@ package struct Keyspace: ~Copyable {
         random = PRNG(seed: seed.k0 ^ seed.k1)
         databases = .allocate(capacity: databaseCount)
         for index in 0..<databaseCount {
-            (databases + index).initialize(to: Database(tableCount: isClustered ? HashSlot.count : 1))
+            (databases + index).initialize(to: Database(tableCount: isClustered ? HashSlot.count : 1, seed: seed))
         }
     }
 
@@ -154,13 +156,19 @@ package struct Keyspace: ~Copyable {
     /// Bytes that entries may use without a request to the allocator.
     package var unusedBytes: Int {
         var bytes = 0
-        for index in 0..<databaseCount { bytes += databases[index].pool.pointee.unusedBytes }
+        for index in 0..<databaseCount {
+            bytes += databases[index].pool.pointee.unusedBytes
+            bytes += databases[index].members.pointee.pool.pointee.unusedBytes
+        }
         return bytes
     }
 
     /// Gives free pages back to the system. - Returns: false if the allocator does not want to.
     package mutating func purge() -> Bool {
-        for index in 0..<databaseCount { databases[index].pool.pointee.trim() }
+        for index in 0..<databaseCount {
+            databases[index].pool.pointee.trim()
+            databases[index].members.pointee.pool.pointee.trim()
+        }
         return Memory.purge()
     }
 
@@ -287,7 +295,7 @@ package struct Keyspace: ~Copyable {
         statistics.expiredKeys &+= 1
         didRemove(.expired, key)
         // Last, because the key may be a view into the entry.
-        removed?.destroy(databases[selected].pool)
+        if let removed { dispose(removed, database: selected) }
     }
 
     // MARK: The gate
@@ -455,7 +463,7 @@ package struct Keyspace: ~Copyable {
         let old = place.pointee
         willModify(old)
         databases[selected].replace(place, with: entry, oldHadExpiry: old.hasExpiry, key, seed: seed)
-        old.destroy(databases[selected].pool)
+        dispose(old, database: selected)
     }
 
     /// The bytes of a string value, open for writing, after its length was set to `count`; new bytes are zero. The
@@ -504,6 +512,56 @@ package struct Keyspace: ~Copyable {
         return block.bytes
     }
 
+    // MARK: Containers
+
+    /// Where the members of the selected database's containers are from, and when containers change their encoding.
+    package var members: MemberStorePointer { databases[selected].members }
+
+    package var encodingLimits: EncodingLimits {
+        get { databases[0].members.pointee.limits }
+        set { for index in 0..<databaseCount { databases[index].members.pointee.limits = newValue } }
+    }
+
+    /// Makes a missing key hold a container. The caller fills it and calls ``didModify(_:_:)``.
+    ///
+    /// - Precondition: ``lookupWrite(_:)`` has just found nothing.
+    package mutating func insert(_ key: Key, _ container: Container) -> Entry {
+        let entry = Entry.container(databases[selected].pool, key: key.bytes, container, expiry: nil)
+        store(entry, at: nil, key)
+        return entry
+    }
+
+    /// Gives a key a container, whatever it held. Its expiry goes unless `expiry` says otherwise.
+    package mutating func set(_ key: Key, _ container: Container, expiry change: ExpiryChange = .remove, event: KeyEvent) {
+        let place = writePlace(key)
+        let entry = Entry.container(
+            databases[selected].pool, key: key.bytes, container, expiry: expiry(after: change, place))
+        store(entry, at: place, key)
+        didModify(event, key)
+    }
+
+    /// Frees a container that belongs to no key: a large one is put aside.
+    package mutating func discard(_ container: Container) {
+        if databases[selected].dispose(container) { hasRemains = true }
+    }
+
+    /// Frees an entry that is in no table any more.
+    @inline(__always)
+    private mutating func dispose(_ entry: Entry, database: Int) {
+        if entry.isOutside, !entry.isString {
+            if databases[database].dispose(entry.container) { hasRemains = true }
+            entry.destroyShell(databases[database].pool)
+        } else {
+            entry.destroy(databases[database].pool)
+        }
+    }
+
+    /// Goes on with freeing deleted containers. - Parameter limit: elements per database, about.
+    package mutating func freeRemains(limit: Int) {
+        hasRemains = false
+        for index in 0..<databaseCount where databases[index].freeRemains(limit: limit) { hasRemains = true }
+    }
+
     // MARK: Deletion and expiry
 
     /// - Returns: whether the key was there.
@@ -515,7 +573,7 @@ package struct Keyspace: ~Copyable {
         _ = databases[selected].remove(at: place, key, seed: seed)
         didModify(event, key)
         // Last, because the key may be a view into the entry.
-        entry.destroy(databases[selected].pool)
+        dispose(entry, database: selected)
         return true
     }
 
@@ -546,13 +604,22 @@ package struct Keyspace: ~Copyable {
         makeRoom(for: target, database: database)
         willModify(entry)
         guard databases[selected].remove(source, seed: seed) != nil else { return }
-        let moved = entry.withKey(target.bytes, databases[database].pool)
+        let isLeaving = entry.isOutside && !entry.isString && database != selected
+        let moved: Entry
+        if isLeaving {
+            // Members come from the store of their database.
+            let copy = entry.container.copy(databases[database].members)
+            moved = .container(databases[database].pool, key: target.bytes, copy, expiry: entry.expiry)
+            moved.accessClock = entry.accessClock
+        } else {
+            moved = entry.withKey(target.bytes, databases[database].pool)
+        }
         moved.walkVersion = walk.version
         databases[database].insert(moved, target, seed: seed)
         didRemove(isRename ? .renameFrom : .moveFrom, source)
         didModify(isRename ? .renameTo : .moveTo, target, database: database)
         // Last, because the source may be a view into the entry.
-        entry.destroyShell(databases[selected].pool)
+        if isLeaving { dispose(entry, database: selected) } else { entry.destroyShell(databases[selected].pool) }
     }
 
     /// Copies the value and expiry of an entry to a key, in place of what that held.
@@ -562,11 +629,14 @@ package struct Keyspace: ~Copyable {
         makeRoom(for: target, database: database)
         let pool = databases[database].pool
         let new: Entry
-        switch entry.string {
-        case .integer(let number): new = .integer(pool, key: target.bytes, number, expiry: entry.expiry)
-        case .bytes(let bytes):
+        if !entry.isString {
+            let copy = entry.container.copy(databases[database].members)
+            new = .container(pool, key: target.bytes, copy, expiry: entry.expiry)
+        } else if case .bytes(let bytes) = entry.string {
             new = .string(pool, key: target.bytes, bytes, expiry: entry.expiry)
             if entry.encoding == .raw { new.setEncoding(.raw) }
+        } else {
+            new = .integer(pool, key: target.bytes, entry.integer, expiry: entry.expiry)
         }
         new.accessClock = entry.accessClock
         new.walkVersion = walk.version
@@ -581,7 +651,7 @@ package struct Keyspace: ~Copyable {
         selected = database
         willModify(place.pointee)
         selected = previous
-        databases[database].remove(key, seed: seed)?.destroy(databases[database].pool)
+        if let removed = databases[database].remove(key, seed: seed) { dispose(removed, database: database) }
     }
 
     /// Deletes keys of a slot, each deletion propagated, until `limit` is reached.
@@ -605,7 +675,7 @@ package struct Keyspace: ~Copyable {
                 propagation.append(database: 0, StaticString("DEL").bytes, entry.key)
                 let removed = databases[0].remove(key, seed: seed)
                 didModify(.delete, key)
-                removed?.destroy(databases[0].pool)
+                if let removed { dispose(removed, database: 0) }
             }
             found.removeAll(keepingCapacity: true)
             guard let next else { return nil }

@@ -20,6 +20,7 @@ extension Node {
             expireKeys(clock: services.monotonicMicroseconds)
         }
         if defragmentation.hasWork, !debugSettings.isCronPaused { defragment(clock: services.monotonicMicroseconds) }
+        if keyspace.hasRemains { keyspace.freeRemains(limit: Self.elementsFreedPerTurn) }
         if !lostSlots.isEmpty { deleteLostKeys(limit: Self.lostKeysPerTurn) }
         if keyspace.propagation.isOn { flushPropagation() }
         endReplicationTurn()
@@ -29,6 +30,7 @@ extension Node {
     package var hasUrgentWork: Bool {
         // (Mutating, like all that a turn asks: a borrowed node would be copied first.)
         mutating get {
+            if keyspace.hasRemains { return true }
             if !lostSlots.isEmpty, !pauses.holdsOffset { return true }
             if debugSettings.isCronPaused { return false }
             return defragmentation.hasWork || activeExpiry.hasWork && debugSettings.isActiveExpiryOn
@@ -37,6 +39,8 @@ extension Node {
 
     /// Takes about a millisecond.
     private static let lostKeysPerTurn = 2000
+    /// Takes a third of a millisecond, most of it cache misses.
+    private static let elementsFreedPerTurn = 4000
 }
 
 // MARK: - Active expiry

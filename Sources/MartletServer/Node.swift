@@ -208,6 +208,7 @@ package struct Node: ~Copyable {
     private mutating func configurationChanged() {
         Memory.purgeInBackground(configuration.purgesInBackground)
         keyspace.stringBytesMax = configuration.protoMaxBulkLength
+        keyspace.encodingLimits = configuration.encodingLimits
         requestLimits.bulkBytesMax = keyspace.stringBytesMax
         requiresPassword = !configuration.requirePassword.isEmpty
         if !requiresPassword { for client in clients { client.pointee.flags.insert(.authenticated) } }

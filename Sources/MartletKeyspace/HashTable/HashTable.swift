@@ -424,6 +424,49 @@ package struct HashTable: ~Copyable {
         childCount = 0
     }
 
+    /// Hands the entries of some buckets to `free`, for a table that nobody uses any more. Bucket arrays that are mapped go
+    /// back piece by piece, so that no call handles a whole one.
+    ///
+    /// - Parameters:
+    ///   - position: 0 at first; then what the last call left.
+    ///   - limit: buckets at most.
+    /// - Returns: true when all entries were handed out and the arrays are gone.
+    mutating func drain(from position: inout Int, limit: Int, _ free: (Entry) -> Void) -> Bool {
+        var left = limit
+        while left > 0, let oldBuckets {
+            _ = Self.consumeChain(oldBuckets + moved * Self.bucketBytes, free)
+            moved += 1
+            left -= 1
+            releaseMovedPages(oldBuckets)
+            if moved == oldBucketCount { freeOldBuckets() }
+        }
+        let bytes = bucketCount * Self.bucketBytes
+        let isMapped = bytes >= Memory.mappedBytesMin
+        while left > 0, oldBuckets == nil, let buckets, position < bucketCount {
+            _ = Self.consumeChain(buckets + position * Self.bucketBytes, free)
+            position += 1
+            left -= 1
+            let done = position * Self.bucketBytes
+            if isMapped, done % Self.releaseBytes == 0 {
+                Memory.unmap(buckets + done - Self.releaseBytes, Self.releaseBytes)
+            }
+        }
+        guard oldBuckets == nil, position == bucketCount else { return false }
+        if let buckets {
+            let released = isMapped ? bytes / Self.releaseBytes * Self.releaseBytes : 0
+            if !isMapped {
+                Memory.freeLines(buckets, bytes)
+            } else if released < bytes {
+                Memory.unmap(buckets + released, bytes - released)
+            }
+        }
+        buckets = nil
+        bucketCount = 0
+        count = 0
+        childCount = 0
+        return true
+    }
+
     /// Gives the arrays back. - Precondition: no bucket that has not been moved has a child.
     private mutating func freeBuckets() {
         if let buckets { Memory.freeLines(buckets, bucketCount * Self.bucketBytes) }

@@ -118,7 +118,7 @@ extension Node {
         let count = encoder.output.count - 11
         let address = String(UInt(bitPattern: entry.pointer), radix: 16)
         client.pointee.reply.simple(
-            "Value at:0x\(address) refcount:\(entry.referenceCount) encoding:\(entry.encoding.name) "
+            "Value at:0x\(address) refcount:\(entry.referenceCount) encoding:\(entry.encodingName) "
                 + "serializedlength:\(count) lru:\(entry.accessClock) lru_seconds_idle:\(keyspace.idleSeconds(entry))")
     }
 

@@ -20,7 +20,7 @@ extension Command {
         complexity: "O(1)", summary: "Inspect the internal encoding of a Redis object",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard let entry = keyspace.entry(request) else { return reply.null() }
-            reply.bulk(entry.encoding.name)
+            reply.bulk(entry.encodingName)
         })
 
     private static let objectIdletime = Command(

@@ -1,4 +1,5 @@
 import MartletBase
+import MartletKeyspace
 
 /// The settings that code reads, as plain stored properties; their initial values are the defaults of Redis 7.0.15.
 ///
@@ -213,4 +214,23 @@ package struct ServerConfiguration: Sendable {
 
     /// Values that were set of directives without a property.
     var unread: [String: DirectiveValue] = [:]
+}
+
+extension ServerConfiguration {
+    /// When containers change their encoding.
+    var encodingLimits: EncodingLimits {
+        var limits = EncodingLimits()
+        limits.hashListpackEntries = hashMaxListpackEntries
+        limits.hashListpackValueBytes = hashMaxListpackValueBytes
+        limits.setIntsetEntries = setMaxIntsetEntries
+        limits.setListpackEntries = setMaxListpackEntries
+        limits.setListpackValueBytes = setMaxListpackValueBytes
+        limits.sortedSetListpackEntries = sortedSetMaxListpackEntries
+        limits.sortedSetListpackValueBytes = sortedSetMaxListpackValueBytes
+        limits.listListpackSize = listMaxListpackSize
+        limits.hyperLogLogSparseBytes = hyperLogLogSparseMaxBytes
+        limits.streamNodeBytes = streamNodeMaxBytes
+        limits.streamNodeEntries = streamNodeMaxEntries
+        return limits
+    }
 }

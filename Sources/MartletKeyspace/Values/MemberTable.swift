@@ -1,0 +1,96 @@
+import MartletBase
+
+/// The members of a large set, hash or sorted set by name: a hash table that owns its entries.
+///
+/// Lives in memory of its own, for the addresses of its parts must not change while they are used. Whoever owns it calls
+/// ``destroy(membersAreFreed:)`` before its end.
+struct MemberTable: ~Copyable {
+    private var table = HashTable()
+    let store: MemberStorePointer
+
+    init(_ store: MemberStorePointer) { self.store = store }
+
+    @inline(__always) var pool: UnsafeMutablePointer<EntryPool> { store.pointee.pool }
+    @inline(__always) var count: Int { table.count }
+
+    @inline(__always)
+    private func hash(_ member: UnsafeRawBufferPointer) -> UInt64 { sipHash13(member, seed: store.pointee.seed) }
+
+    /// - Complexity: O(1) on average.
+    func find(_ member: UnsafeRawBufferPointer) -> Entry? { table.find(member, hash: hash(member)) }
+
+    /// Where the entry of a member stands, for ``replace(_:with:)`` and ``remove(at:)``. Invalid after any change.
+    func place(of member: UnsafeRawBufferPointer) -> UnsafeMutablePointer<Entry>? {
+        table.place(of: member, hash: hash(member))
+    }
+
+    /// - Precondition: the table has no entry of this name.
+    mutating func insert(_ entry: Entry) { table.insert(entry, hash: hash(entry.key), seed: store.pointee.seed) }
+
+    /// Takes a member out; the caller frees the entry.
+    mutating func remove(_ member: UnsafeRawBufferPointer) -> Entry? {
+        table.remove(member, hash: hash(member), seed: store.pointee.seed)
+    }
+
+    /// Takes the entry at a place out; the caller frees it.
+    mutating func remove(at place: UnsafeMutablePointer<Entry>) -> Entry {
+        let entry = place.pointee
+        table.remove(at: place, hash: hash(entry.key), seed: store.pointee.seed)
+        return entry
+    }
+
+    /// Visits the members at a position in hash order. - Returns: the next position, nil at the end.
+    func scan(from position: UInt64, _ visit: (Entry) -> Void) -> UInt64? { table.scan(from: position, visit) }
+
+    /// Visits every member, in no order that means anything.
+    func forEach(_ visit: (Entry) -> Void) {
+        var position: UInt64? = 0
+        while let current = position { position = table.scan(from: current, visit) }
+    }
+
+    /// - Complexity: O(1) expected.
+    func randomEntry(_ random: inout PRNG) -> Entry? { table.randomEntry(&random) }
+
+    var tableBytes: Int { table.tableBytes }
+
+    /// Goes on with a resize that is under way. - Returns: whether there is more to do.
+    mutating func continueResize(maxBuckets: Int) -> Bool {
+        table.continueResize(maxBuckets: maxBuckets, seed: store.pointee.seed)
+    }
+
+    /// Frees some members of a table that nobody uses any more.
+    ///
+    /// - Parameters:
+    ///   - position: 0 at first; then what the last call left.
+    ///   - limit: members, about; reduced by what was done.
+    /// - Returns: true when everything is freed.
+    mutating func freeSome(from position: inout Int, limit: inout Int) -> Bool {
+        let pool = pool
+        while limit > 0 {
+            var freed = 0
+            let isDone = table.drain(from: &position, limit: Self.bucketsPerStep) { entry in
+                entry.destroy(pool)
+                freed += 1
+            }
+            limit -= freed + Self.bucketsPerStep
+            if isDone { return true }
+        }
+        return false
+    }
+
+    private static let bucketsPerStep = 16
+
+    /// - Parameter membersAreFreed: the pool is about to be freed as a whole: only what lies outside of it is freed here.
+    mutating func destroy(membersAreFreed: Bool = false) {
+        let pool = pool
+        table.removeAll { entry in
+            if !membersAreFreed {
+                entry.destroy(pool)
+            } else if pool.pointee.outsideCount > 0 {
+                entry.destroyOutside(pool)
+            }
+        }
+    }
+
+    func invariants() { table.invariants(seed: store.pointee.seed) }
+}
