@@ -532,7 +532,9 @@ package struct Keyspace: ~Copyable {
     }
 
     /// Gives a key a container, whatever it held. Its expiry goes unless `expiry` says otherwise.
-    package mutating func set(_ key: Key, _ container: Container, expiry change: ExpiryChange = .remove, event: KeyEvent) {
+    package mutating func set(
+        _ key: Key, _ container: Container, expiry change: ExpiryChange = .remove, event: KeyEvent
+    ) {
         let place = writePlace(key)
         let entry = Entry.container(
             databases[selected].pool, key: key.bytes, container, expiry: expiry(after: change, place))

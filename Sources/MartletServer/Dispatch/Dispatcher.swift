@@ -43,23 +43,40 @@ extension Node {
             database: client.pointee.database, hash: request.pointee.keyHash, table: Int(request.pointee.slot))
     }
 
+    /// Fetches what the first requests of a batch will read.
+    @inline(__always)
+    mutating func prefetchFirst(_ batch: borrowing RequestBatch) {
+        for ahead in 0..<min(batch.count, Self.bucketsAhead) {
+            prefetchBucket(of: batch.requests + ahead, batch.chunks)
+        }
+        for ahead in 0..<min(batch.count, Self.entriesAhead) { prefetchEntry(of: batch.requests + ahead, batch.chunks) }
+    }
+
+    /// Fetches what requests behind that at `index`, which is about to run, will read.
+    @inline(__always)
+    mutating func prefetch(
+        behind index: Int, _ requests: UnsafeMutablePointer<ParsedRequest>, _ chunks: UnsafeMutablePointer<Chunk>,
+        count: Int
+    ) {
+        if index &+ Self.bucketsAhead < count {
+            prefetchBucket(of: requests + (index &+ Self.bucketsAhead), chunks)
+        }
+        if index &+ Self.entriesAhead < count {
+            prefetchEntry(of: requests + (index &+ Self.entriesAhead), chunks)
+        }
+    }
+
     /// Runs every request of the batch. A chunk whose client was parked or closed keeps the rest of its bytes.
     package mutating func execute(_ batch: borrowing RequestBatch) {
         let requests = batch.requests
         let chunks = batch.chunks
         var index = 0
         let count = batch.count
-        for ahead in 0..<min(count, Self.bucketsAhead) { prefetchBucket(of: requests + ahead, chunks) }
-        for ahead in 0..<min(count, Self.entriesAhead) { prefetchEntry(of: requests + ahead, chunks) }
+        prefetchFirst(batch)
         while index < count {
             let parsed = requests + index
+            prefetch(behind: index, requests, chunks, count: count)
             index &+= 1
-            if index &+ Self.bucketsAhead <= count {
-                prefetchBucket(of: requests + (index &+ Self.bucketsAhead &- 1), chunks)
-            }
-            if index &+ Self.entriesAhead <= count {
-                prefetchEntry(of: requests + (index &+ Self.entriesAhead &- 1), chunks)
-            }
             let chunk = chunks + parsed.pointee.chunk
             if chunk.pointee.isStopped { continue }
             let client = chunk.pointee.client.assumingMemoryBound(to: Client.self)

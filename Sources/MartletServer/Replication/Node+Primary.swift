@@ -320,24 +320,33 @@ extension Node {
     ) -> Bool {
         /// Everything before it is applied, logged and counted.
         var done = 0
-        for index in 0..<primary.batch.count {
-            let parsed = primary.batch.requests[index]
+        // Opened once: the link is a class, and its parts are checked at each access.
+        let (requests, chunks, arguments) = (primary.batch.requests, primary.batch.chunks, primary.batch.arguments)
+        let count = primary.batch.count
+        var isInTransaction = primary.transaction != nil
+        prefetchFirst(primary.batch)
+        for index in 0..<count {
+            prefetch(behind: index, requests, chunks, count: count)
+            let parsed = requests[index]
             guard parsed.error == .none else {
                 // What came before has taken effect, and must not be asked for again.
-                if primary.transaction == nil {
+                if !isInTransaction {
                     didApply(UnsafeRawBufferPointer(rebasing: bytes[done..<parsed.start]), primary)
                 }
                 return false
             }
             if parsed.argumentCount == 0 { continue }
             let request = Request(
-                arguments: primary.batch.arguments + parsed.firstArgument, count: parsed.argumentCount,
-                keyHash: parsed.keyHash, slot: parsed.slot)
+                arguments: arguments + parsed.firstArgument, count: parsed.argumentCount, keyHash: parsed.keyHash,
+                slot: parsed.slot)
             let name = request[0]
-            if primary.transaction != nil {
+            if isInTransaction {
                 primary.transaction?.append(UnsafeRawBufferPointer(rebasing: bytes[done..<parsed.end]))
                 done = parsed.end
-                if name.equalsIgnoringCase("EXEC") { executeTransaction(primary, client) }
+                if name.equalsIgnoringCase("EXEC") {
+                    executeTransaction(primary, client)
+                    isInTransaction = false
+                }
                 continue
             }
             switch name.count {
@@ -346,6 +355,7 @@ extension Node {
                 primary.transaction = ByteBuffer()
                 primary.transaction?.append(UnsafeRawBufferPointer(rebasing: bytes[parsed.start..<parsed.end]))
                 done = parsed.end
+                isInTransaction = true
             case 8 where name.equalsIgnoringCase("REPLCONF"):
                 // GETACK is answered with the offset before it.
                 didApply(UnsafeRawBufferPointer(rebasing: bytes[done..<parsed.start]), primary)
@@ -356,8 +366,8 @@ extension Node {
             default: apply(request, command: parsed.command, client)
             }
         }
-        let rest = UnsafeRawBufferPointer(rebasing: bytes[done..<primary.batch.chunks[0].consumed])
-        if primary.transaction == nil { didApply(rest, primary) } else { primary.transaction?.append(rest) }
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[done..<chunks[0].consumed])
+        if !isInTransaction { didApply(rest, primary) } else { primary.transaction?.append(rest) }
         return true
     }
 
