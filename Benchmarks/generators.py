@@ -53,7 +53,7 @@ class Generator:
         if cluster and not self.is_martlet:
             # It finds a node by a tag only, one tag for each slot: as many keys in all.
             key, keys = "key:{tag}:__rand_int__", max(1, keys // 16384)
-        words = WORKLOADS[workload].replace("KEY", key).split()
+        words = WORKLOADS.get(workload, workload).replace("KEY", key).split()
         command = [*self.command, "-p", str(port), "-c", str(CONNECTIONS), "-n", str(requests), "-r", str(keys),
                    "-P", str(pipeline), "--precision", "3"]
         if cluster:
