@@ -15,6 +15,18 @@ package enum Memory {
     @inline(__always)
     static func free(_ pointer: UnsafeMutableRawPointer, _ count: Int) { sdallocx(pointer, count, 0) }
 
+    /// The same bytes in memory of another size, as far as they fit; in place where the allocator can do that.
+    ///
+    /// - Precondition: both counts are above 0.
+    @inline(__always)
+    static func reallocate(
+        _ pointer: UnsafeMutableRawPointer, from oldCount: Int, to newCount: Int
+    ) -> UnsafeMutableRawPointer {
+        if newCount == oldCount { return pointer }
+        guard let pointer = rallocx(pointer, newCount, 0) else { outOfMemory(newCount) }
+        return pointer
+    }
+
     /// Memory on a boundary that is a power of two. - Parameter alignmentLog2: its exponent.
     static func allocate(_ count: Int, alignmentLog2: Int32) -> UnsafeMutableRawPointer {
         guard let pointer = mallocx(count, alignmentLog2) else { outOfMemory(count) }
