@@ -127,8 +127,9 @@ package struct Listpack {
     package func previous(before position: Int) -> Int? {
         if position == Self.headerBytes { return nil }
         let length = Self.backLength(before: pointer + position)
+        precondition(length > 0, "an element has a length")
         let previous = position - length - Self.backLengthBytes(length)
-        precondition(previous >= Self.headerBytes, "back lengths lead to elements")
+        precondition(previous >= Self.headerBytes, "the length is that of an element")
         return previous
     }
 
@@ -282,6 +283,7 @@ package struct Listpack {
 
     /// Appends the elements of another listpack, which stays as it is. (lpMerge)
     ///
+    /// - Precondition: it is another one indeed.
     /// - Complexity: O(bytes), and one reallocation at most
     package mutating func append(contentsOf other: Listpack) {
         let added = other.byteCount - Self.emptyBytes
