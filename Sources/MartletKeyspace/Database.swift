@@ -40,6 +40,8 @@ package struct Database: ~Copyable {
     @inline(__always) var volatileTables: UnsafeMutablePointer<HashTable> { tableSet.volatileTables }
     /// Where the members of containers are from.
     @inline(__always) var members: MemberStorePointer { tableSet.members }
+    /// Names of hashes in which fields expire: all of them, and some that are gone or have no such field any more.
+    var expiringHashes: UnsafeMutablePointer<MemberTable> { tableSet.expiringHashes }
 
     @inline(__always)
     func place(of key: Key) -> UnsafeMutablePointer<Entry>? { tables[key.table].place(of: key.bytes, hash: key.hash) }
@@ -190,6 +192,7 @@ package struct Database: ~Copyable {
             volatileKeys += volatileTables[index].count
         }
         pool.pointee.invariants()
+        expiringHashes.pointee.invariants()
         precondition(keys == keyCount, "key count is the sum over the tables")
         precondition(volatileKeys == volatileCount, "volatile count is the sum over the tables")
     }
@@ -204,6 +207,7 @@ struct TableSet: ~Copyable {
     let blockCounts: UnsafeMutablePointer<Int>
     let pool: UnsafeMutablePointer<EntryPool>
     let members: MemberStorePointer
+    let expiringHashes: UnsafeMutablePointer<MemberTable>
     /// Containers on their way out, the one being freed last.
     var remains: [Remains] = []
     private let count: Int
@@ -215,6 +219,8 @@ struct TableSet: ~Copyable {
         self.count = count
         members = .allocate(capacity: 1)
         members.initialize(to: MemberStore(seed: seed, limits: limits))
+        expiringHashes = .allocate(capacity: 1)
+        expiringHashes.initialize(to: MemberTable(members))
         let blockCount = Self.block(of: count - 1) + 1
         blockCounts = .allocate(capacity: blockCount)
         blockCounts.initialize(repeating: 0, count: blockCount)
@@ -236,6 +242,9 @@ struct TableSet: ~Copyable {
             tables[index].removeAll { entry in if pool.pointee.outsideCount > 0 { entry.destroyOutside(pool) } }
         }
         for container in remains { container.destroy() }
+        expiringHashes.pointee.destroy(membersAreFreed: true)
+        expiringHashes.deinitialize(count: 1)
+        expiringHashes.deallocate()
         members.deinitialize(count: 1)
         members.deallocate()
         pool.deinitialize(count: 1)

@@ -73,6 +73,19 @@ package enum Encoding: UInt8, Sendable {
 package enum StringView {
     case integer(Int64)
     case bytes(UnsafeRawBufferPointer)
+
+    /// The bytes; those of an integer only exist while `body` runs.
+    @inline(__always)
+    package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+        switch self {
+        case .bytes(let bytes): return body(bytes)
+        case .integer(let number):
+            return withUnsafeTemporaryAllocation(byteCount: int64DecimalBytesMax, alignment: 8) { decimal in
+                let count = writeDecimal(number, to: decimal.baseAddress.unsafelyUnwrapped)
+                return body(UnsafeRawBufferPointer(start: decimal.baseAddress, count: count))
+            }
+        }
+    }
 }
 
 /// A view of a key and its value in the table. It owns nothing; ``Keyspace`` does.
@@ -232,14 +245,7 @@ package struct Entry: Equatable {
     /// - Precondition: the entry is a string.
     @inline(__always)
     package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
-        switch string {
-        case .bytes(let bytes): return body(bytes)
-        case .integer(let number):
-            return withUnsafeTemporaryAllocation(byteCount: int64DecimalBytesMax, alignment: 8) { decimal in
-                let count = writeDecimal(number, to: decimal.baseAddress.unsafelyUnwrapped)
-                return body(UnsafeRawBufferPointer(start: decimal.baseAddress, count: count))
-            }
-        }
+        string.withBytes(body)
     }
 
     /// Length of a string value in bytes.
@@ -369,6 +375,13 @@ package struct Entry: Equatable {
         return new
     }
 
+    /// An equal entry with a value of its own. - Precondition: the value is no container.
+    func copied(_ pool: Pool) -> Entry {
+        let new = relocated(pool)
+        if isOutside { new.storeBlock(StringBlock(copying: block.contents)) }
+        return new
+    }
+
     /// The value has memory of its own.
     @inline(__always) var isOutside: Bool { !isInline && !isInteger }
 
@@ -398,10 +411,15 @@ package struct Entry: Equatable {
     private func destroyValue() { if isString { block.destroy() } else { container.destroy() } }
 
     /// Bytes that the key and its value take, as far as the allocator is concerned.
-    package var memoryBytes: Int {
+    package var memoryBytes: Int { memoryBytes(samples: .max) }
+
+    /// The same, estimated from some elements of a large value.
+    package func memoryBytes(samples: Int) -> Int {
         var bytes = EntryPool.usableBytes(allocatedBytes)
         guard isOutside else { return bytes }
-        bytes += isString ? Memory.usableBytes(StringBlock.headerBytes + block.capacity) : container.memoryBytes
+        bytes +=
+            isString
+            ? Memory.usableBytes(StringBlock.headerBytes + block.capacity) : container.memoryBytes(samples: samples)
         return bytes
     }
 }

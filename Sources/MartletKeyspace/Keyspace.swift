@@ -42,12 +42,14 @@ package enum StringForm {
 package enum KeyEvent: UInt8, Sendable {
     case set, append, setRange, setBit, increment, incrementByFloat, delete, expire, persist, expired
     case renameFrom, renameTo, moveFrom, moveTo, copyTo, restore, evicted, new, bitOperation, getDelete
+    case hashSet, hashIncrement, hashIncrementByFloat, hashDelete, hashExpire, hashExpired, hashPersist
 }
 
 package struct KeyspaceStatistics: Sendable {
     package var hits = 0
     package var misses = 0
     package var expiredKeys = 0
+    package var expiredFields = 0
     /// Estimated share of keys in the volatile index that have expired already, 0…100.
     package var expiredStalePercent = 0.0
     package var expiryCyclesCutShort = 0
@@ -58,7 +60,7 @@ package struct Keyspace: ~Copyable {
     package let databaseCount: Int
     package let isClustered: Bool
     package let seed: HashSeed
-    private let databases: UnsafeMutablePointer<Database>
+    let databases: UnsafeMutablePointer<Database>
 
     /// The database of the running command's client.
     package var selected = 0
@@ -88,6 +90,7 @@ package struct Keyspace: ~Copyable {
     var walk = WalkState()
     var watchedKeys = WatchedKeys()
     var expiryCursor = ExpiryCursor()
+    var fieldExpiryCursor = FieldExpiryCursor()
 
     /// - Parameters:
     ///   - databaseCount: 1 or more; one in cluster mode.
@@ -321,7 +324,7 @@ package struct Keyspace: ~Copyable {
 
     /// After a change that the node made by itself: it is already in the propagation queue.
     @inline(__always)
-    private mutating func didRemove(_ event: KeyEvent, _ key: Key) {
+    mutating func didRemove(_ event: KeyEvent, _ key: Key) {
         if !watchedKeys.isEmpty { touchWatched(key, database: selected) }
     }
 
@@ -528,6 +531,7 @@ package struct Keyspace: ~Copyable {
     package mutating func insert(_ key: Key, _ container: Container) -> Entry {
         let entry = Entry.container(databases[selected].pool, key: key.bytes, container, expiry: nil)
         store(entry, at: nil, key)
+        noteFieldExpiry(entry, database: selected)
         return entry
     }
 
@@ -539,6 +543,7 @@ package struct Keyspace: ~Copyable {
         let entry = Entry.container(
             databases[selected].pool, key: key.bytes, container, expiry: expiry(after: change, place))
         store(entry, at: place, key)
+        noteFieldExpiry(entry, database: selected)
         didModify(event, key)
     }
 
@@ -549,7 +554,7 @@ package struct Keyspace: ~Copyable {
 
     /// Frees an entry that is in no table any more.
     @inline(__always)
-    private mutating func dispose(_ entry: Entry, database: Int) {
+    mutating func dispose(_ entry: Entry, database: Int) {
         if entry.isOutside, !entry.isString {
             if databases[database].dispose(entry.container) { hasRemains = true }
             entry.destroyShell(databases[database].pool)
@@ -618,6 +623,7 @@ package struct Keyspace: ~Copyable {
         }
         moved.walkVersion = walk.version
         databases[database].insert(moved, target, seed: seed)
+        noteFieldExpiry(moved, database: database)
         didRemove(isRename ? .renameFrom : .moveFrom, source)
         didModify(isRename ? .renameTo : .moveTo, target, database: database)
         // Last, because the source may be a view into the entry.
@@ -643,6 +649,7 @@ package struct Keyspace: ~Copyable {
         new.accessClock = entry.accessClock
         new.walkVersion = walk.version
         databases[database].insert(new, target, seed: seed)
+        noteFieldExpiry(new, database: database)
         didModify(.copyTo, target, database: database)
     }
 

@@ -53,7 +53,8 @@ extension Node {
 // 3. Otherwise the work goes on at the end of every turn, at most 1 ms each time, so that no client waits longer for it,
 //    until the share falls or the budget is used up.
 //
-// `Keyspace.expireCycle` does the looking and deleting; it goes round the index of expiring keys and misses none.
+// `Keyspace.expireCycle` does the looking and deleting; it goes round the index of expiring keys and misses none. So does
+// `Keyspace.expireFieldsCycle` with the fields of hashes.
 // Source of the figures: Redis 7.0 expire.c (ACTIVE_EXPIRE_CYCLE_*).
 
 /// The state of active expiry between two turns.
@@ -89,8 +90,11 @@ struct ActiveExpiry {
         repeat {
             let (seen, expired) = keyspace.expireCycle(maxKeys: keysPerStep)
             keyspace.statistics.noteExpiryCycle(seen: seen, expired: expired)
+            let fields = keyspace.expireFieldsCycle(limit: keysPerStep)
             elapsed = clock() - start
-            if seen == 0 || expired * 100 <= seen * tolerableStalePercent {
+            if expired * 100 <= seen * tolerableStalePercent,
+                fields.expired * 100 <= fields.seen * tolerableStalePercent
+            {
                 hasWork = false
                 return
             }

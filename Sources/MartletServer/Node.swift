@@ -181,7 +181,7 @@ package struct Node: ~Copyable {
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
-        .string, .transactions, .bitmap, .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset,
+        .string, .transactions, .bitmap, .hash, .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset,
         .connection, .server, .info, .function, .debug, .memory, .miscellaneous,
         .cluster, .clusterClient, .keyMigration, .replication, .replicationWait,
     ]

@@ -26,6 +26,7 @@ package struct Container {
     var freeEffort: Int {
         switch encoding {
         case .listpack, .intset: return 1
+        case .hashtable where type == .hash: return fieldTable.pointee.fields.count
         case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
         }
     }
@@ -34,10 +35,12 @@ package struct Container {
     ///
     /// - Parameter membersAreFreed: the store of the members is about to be freed as a whole.
     /// - Complexity: O(elements) of a large encoding.
-    func destroy(membersAreFreed: Bool = false) {
+    package func destroy(membersAreFreed: Bool = false) {
         switch encoding {
-        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream:
-            Self.isNeverMade()
+        case .listpack: Listpack(pointer).destroy()
+        case .intset: IntSet(pointer).destroy()
+        case .hashtable where type == .hash: FieldTable.free(fieldTable, membersAreFreed: membersAreFreed)
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
         }
     }
 
@@ -49,6 +52,10 @@ package struct Container {
     /// - Returns: true when everything is freed.
     func freeSome(from position: inout Int, limit: inout Int) -> Bool {
         switch encoding {
+        case .hashtable where type == .hash:
+            guard fieldTable.pointee.freeSome(from: &position, limit: &limit) else { return false }
+            destroy()
+            return true
         case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream:
             destroy()
             return true
@@ -56,24 +63,53 @@ package struct Container {
     }
 
     /// An equal container with memory of its own. - Parameter store: for its members.
-    func copy(_ store: MemberStorePointer) -> Container {
+    package func copy(_ store: MemberStorePointer) -> Container {
+        var copy = self
         switch encoding {
-        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream:
-            Self.isNeverMade()
+        case .listpack: copy.pointer = Listpack(copying: Listpack(pointer).bytes).pointer
+        case .intset: copy.pointer = IntSet(copying: IntSet(pointer).bytes).pointer
+        case .hashtable where type == .hash:
+            copy.pointer = UnsafeMutableRawPointer(fieldTable.pointee.copy(store))
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
         }
+        return copy
     }
 
     /// Bytes that the allocator has given for it. - Complexity: O(elements) of a large encoding.
-    package var memoryBytes: Int {
+    package var memoryBytes: Int { memoryBytes(samples: .max) }
+
+    /// The same, estimated from some of the elements. - Complexity: O(samples)
+    package func memoryBytes(samples: Int) -> Int {
         switch encoding {
-        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream:
-            Self.isNeverMade()
+        case .listpack: return Memory.usableBytes(Listpack(pointer).byteCount)
+        case .intset: return Memory.usableBytes(IntSet(pointer).byteCount)
+        case .hashtable where type == .hash:
+            return fieldTable.pointee.tableBytes + fieldTable.pointee.fields.memberBytes(samples: samples)
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
         }
     }
 
     /// Elements: pairs of a hash, entries of a stream.
     package var count: Int {
         switch encoding {
+        case .listpack:
+            let count = Listpack(pointer).count
+            return type == .hash || type == .sortedSet ? count / 2 : count
+        case .intset: return IntSet(pointer).count
+        case .hashtable where type == .hash: return fieldTable.pointee.fields.count
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
+        }
+    }
+
+    /// Whether members stand in a table, so that they can be scanned from any position on.
+    package var isTable: Bool { encoding == .hashtable || encoding == .skiplist }
+
+    /// Visits the members of a table at a position in hash order. - Returns: the next position, nil at the end.
+    ///
+    /// - Precondition: ``isTable``.
+    package func scanMembers(from position: UInt64, _ visit: (Entry) -> Void) -> UInt64? {
+        switch encoding {
+        case .hashtable where type == .hash: return fieldTable.pointee.fields.scan(from: position, visit)
         case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream:
             Self.isNeverMade()
         }
@@ -82,8 +118,10 @@ package struct Container {
     /// Checks every structural rule. For tests and DEBUG. - Complexity: O(elements)
     package func invariants() {
         switch encoding {
-        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream:
-            Self.isNeverMade()
+        case .listpack: precondition(Listpack.isValid(Listpack(pointer).bytes, deep: true), "a valid listpack")
+        case .intset: precondition(count == 0 || IntSet.isValid(IntSet(pointer).bytes, deep: true), "integers in order")
+        case .hashtable where type == .hash: fieldTable.pointee.invariants()
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
         }
     }
 

@@ -31,7 +31,7 @@ package struct MemberStore: ~Copyable {
     let seed: HashSeed
     package var limits: EncodingLimits
 
-    init(seed: HashSeed, limits: EncodingLimits) {
+    package init(seed: HashSeed, limits: EncodingLimits) {
         pool = .allocate(capacity: 1)
         pool.initialize(to: EntryPool())
         self.seed = seed

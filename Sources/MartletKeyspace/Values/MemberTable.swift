@@ -53,6 +53,19 @@ struct MemberTable: ~Copyable {
 
     var tableBytes: Int { table.tableBytes }
 
+    /// Bytes of the members' entries and values, estimated from some of them. - Complexity: O(samples)
+    func memberBytes(samples: Int) -> Int {
+        var (bytes, seen) = (0, 0)
+        var position: UInt64? = 0
+        while seen < samples, let current = position {
+            position = table.scan(from: current) { member in
+                bytes += member.memoryBytes
+                seen += 1
+            }
+        }
+        return seen < count && seen > 0 ? Int(Double(bytes) / Double(seen) * Double(count)) : bytes
+    }
+
     /// Goes on with a resize that is under way. - Returns: whether there is more to do.
     mutating func continueResize(maxBuckets: Int) -> Bool {
         table.continueResize(maxBuckets: maxBuckets, seed: store.pointee.seed)

@@ -16,7 +16,7 @@ extension CommandFamily {
 }
 
 /// When an existing expiry lets a new one through.
-private struct ExpiryCondition: OptionSet {
+struct ExpiryCondition: OptionSet {
     let rawValue: UInt8
     static let hasNone = ExpiryCondition(rawValue: 1 << 0)
     static let hasOne = ExpiryCondition(rawValue: 1 << 1)
@@ -25,10 +25,10 @@ private struct ExpiryCondition: OptionSet {
 
     init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// The options of EXPIRE and its kin.
-    init(_ request: Request) throws(ReplyError) {
+    /// The options of EXPIRE and its kin. - Parameter indexes: where they stand.
+    init(_ request: Request, _ indexes: Range<Int>) throws(ReplyError) {
         self = []
-        for index in 3..<max(request.count, 3) {
+        for index in indexes {
             if request.matches(index, "NX") {
                 insert(.hasNone)
             } else if request.matches(index, "XX") {
@@ -109,7 +109,7 @@ extension Command {
         _ request: Request, unit: Int64, base: Int64, name: StaticString, _ keyspace: inout Keyspace,
         _ reply: inout ReplyBuffer
     ) throws(ReplyError) {
-        let condition = try ExpiryCondition(request)
+        let condition = try ExpiryCondition(request, 3..<max(request.count, 3))
         let (milliseconds, tooLong) = try request.integer(at: 2).multipliedReportingOverflow(by: unit)
         let (time, tooLate) = milliseconds.addingReportingOverflow(base)
         if tooLong || tooLate { throw .message("ERR invalid expire time in '\(name)' command") }

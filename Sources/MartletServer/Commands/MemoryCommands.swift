@@ -22,16 +22,19 @@ extension Command {
         arguments: "key [SAMPLES count:integer]",
         complexity: "O(N) where N is the number of samples.", summary: "Estimate the memory usage of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
+            // (OBJ_COMPUTE_SIZE_DEF_SAMPLES)
+            var samples = 5
             var index = 3
             while index < request.count {
                 guard request.matches(index, "SAMPLES"), index + 1 < request.count else { throw .syntax }
-                // Strings have nothing to sample.
-                if try request.integer(at: index + 1) < 0 { throw .syntax }
+                samples = Int(try request.integer(at: index + 1))
+                if samples < 0 { throw .syntax }
+                if samples == 0 { samples = .max }
                 index += 2
             }
             guard let entry = keyspace.entryEvenIfExpired(request.key(at: 2, in: keyspace)) else { return reply.null() }
             // A key that expires stands in two tables.
-            reply.integer(entry.memoryBytes + HashTable.bytesPerEntry * (entry.hasExpiry ? 2 : 1))
+            reply.integer(entry.memoryBytes(samples: samples) + HashTable.bytesPerEntry * (entry.hasExpiry ? 2 : 1))
         })
 
     private static let memoryPurge = Command(

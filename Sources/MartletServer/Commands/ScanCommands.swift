@@ -2,7 +2,7 @@ import MartletBase
 import MartletKeyspace
 import MartletRESP
 
-// Walking over all keys of a database.
+// Walking over all keys of a database, and over the members of one value.
 //
 // In cluster mode a pattern that begins with a literal hash tag, such as `{user1}.*`, can only match keys of one slot:
 // only that slot's table is visited.
@@ -123,17 +123,32 @@ struct ScanOptions {
     /// Nil if every key matches.
     private(set) var pattern: KeyPattern?
     private(set) var type: UnsafeRawBufferPointer?
+    /// HSCAN without values, ZSCAN without scores. (Valkey 8)
+    private(set) var omitsValues = false
 
-    init(_ request: Request, from start: Int, allowsType: Bool = true) throws(ReplyError) {
+    /// - Parameter value: whose members are walked over; nil for keys.
+    init(_ request: Request, from start: Int, value: ValueType? = nil) throws(ReplyError) {
         var index = start
         while index < request.count {
+            if request.matches(index, "NOVALUES") {
+                guard value == .hash else { throw .text("ERR NOVALUES option can only be used in HSCAN") }
+                omitsValues = true
+                index += 1
+                continue
+            }
+            if request.matches(index, "NOSCORES") {
+                guard value == .sortedSet else { throw .text("ERR NOSCORES option can only be used in ZSCAN") }
+                omitsValues = true
+                index += 1
+                continue
+            }
             guard index + 1 < request.count else { throw .syntax }
             if request.matches(index, "COUNT") {
                 count = Int(try request.integer(at: index + 1))
                 guard count >= 1 else { throw .syntax }
             } else if request.matches(index, "MATCH") {
                 pattern = KeyPattern(request[index + 1])
-            } else if allowsType, request.matches(index, "TYPE") {
+            } else if value == nil, request.matches(index, "TYPE") {
                 type = request[index + 1]
             } else {
                 throw .syntax
@@ -160,4 +175,95 @@ func scanCursor(_ argument: UnsafeRawBufferPointer) throws(ReplyError) -> UInt64
         cursor = sum
     }
     return isNegative ? 0 &- cursor : cursor
+}
+
+/// One call of HSCAN, SSCAN or ZSCAN.
+///
+/// A large value is a table of members: the cursor is a position in it, so an answer is as long as COUNT asks for. A small
+/// one is answered whole. The commands differ only in what they write for a member:
+///
+///     guard var scan = try MemberScan(request, .set, &keyspace, &reply) else { return }
+///     if let found = scan.begin(&reply) {
+///         for member in found where scan.takes(.bytes(member.key)) { reply.bulk(member.key) }
+///     } else {
+///         set.forEach { member in if scan.takes(member) { reply.value(member) } }
+///     }
+///     scan.end(&reply)
+struct MemberScan {
+    let entry: Entry
+    let options: ScanOptions
+    private let cursor: UInt64
+    private var header: ReplyBuffer.Deferred?
+    private var taken = 0
+
+    /// - Returns: nil if there is no such key: the reply is written.
+    init?(
+        _ request: Request, _ type: ValueType, _ keyspace: inout Keyspace, _ reply: inout ReplyBuffer
+    ) throws(ReplyError) {
+        cursor = try scanCursor(request[2])
+        guard let entry = keyspace.lookupRead(request.firstKey) else {
+            reply.array(2)
+            reply.bulk("0")
+            reply.array(0)
+            return nil
+        }
+        guard entry.type == type else { throw .wrongType }
+        self.entry = entry
+        // A missing key hides mistakes in the options, as in Redis.
+        options = try ScanOptions(request, from: 3, value: type)
+    }
+
+    /// Begins the reply. - Returns: members of a table from the cursor on; nil if the value is to be answered whole.
+    mutating func begin(_ reply: inout ReplyBuffer) -> [Entry]? {
+        reply.array(2)
+        guard entry.container.isTable else {
+            reply.bulk("0")
+            header = reply.deferredAggregate()
+            return nil
+        }
+        var found: [Entry] = []
+        var position: UInt64? = cursor
+        // A table that is nearly empty must not keep us for long.
+        var bucketsLeft = options.count.multipliedReportingOverflow(by: 10).partialValue
+        if options.count > Int.max / 10 { bucketsLeft = .max }
+        while bucketsLeft > 0, found.count < options.count, let current = position {
+            position = entry.container.scanMembers(from: current) { found.append($0) }
+            bucketsLeft -= 1
+        }
+        reply.bulk(decimal: position ?? 0)
+        header = reply.deferredAggregate()
+        return found
+    }
+
+    /// Whether a member is to be answered; the caller then writes it, and its value or score unless they are not wanted.
+    mutating func takes(_ member: StringView) -> Bool {
+        if let pattern = options.pattern {
+            switch member {
+            case .bytes(let bytes): guard pattern.matches(bytes) else { return false }
+            case .integer(let number):
+                var matches = false
+                withDecimal(number) { matches = pattern.matches($0) }
+                guard matches else { return false }
+            }
+        }
+        taken += 1
+        return true
+    }
+
+    /// - Parameter width: what is written for a member: itself, and its value or score.
+    func end(_ reply: inout ReplyBuffer, width: Int = 1) {
+        guard let header else { preconditionFailure("begin comes first") }
+        reply.endArray(header, count: taken * width)
+    }
+}
+
+extension ReplyBuffer {
+    /// A bulk string, as a member of a value is kept.
+    @inline(__always)
+    mutating func value(_ value: StringView) {
+        switch value {
+        case .bytes(let bytes): bulk(bytes)
+        case .integer(let number): bulk(decimal: number)
+        }
+    }
 }

@@ -530,9 +530,13 @@ enum ExpiryUnit {
     case seconds, milliseconds, unixSeconds, unixMilliseconds
 
     /// Unix time in milliseconds. (getExpireMillisecondsOrReply)
-    func time(_ argument: UnsafeRawBufferPointer, now: Int64, command: StaticString) throws(ReplyError) -> Int64 {
+    ///
+    /// - Parameter allowsZero: as the commands for fields of hashes do, which delete at once then.
+    func time(
+        _ argument: UnsafeRawBufferPointer, now: Int64, command: StaticString, allowsZero: Bool = false
+    ) throws(ReplyError) -> Int64 {
         guard var time = parseInt64(argument) else { throw .notAnInteger }
-        var overflows = time <= 0
+        var overflows = allowsZero ? time < 0 : time <= 0
         if !overflows, self == .seconds || self == .unixSeconds {
             (time, overflows) = time.multipliedReportingOverflow(by: 1000)
         }

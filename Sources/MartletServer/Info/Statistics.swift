@@ -99,6 +99,7 @@ extension Node {
         text.add("sync_partial_ok", synchronizationCounts.partial)
         text.add("sync_partial_err", synchronizationCounts.refused)
         text.add("expired_keys", keyspace.statistics.expiredKeys)
+        text.add("expired_fields", keyspace.statistics.expiredFields)
         text.add("expired_stale_perc", hundredths: keyspace.statistics.expiredStalePercent)
         text.add("expired_time_cap_reached_count", keyspace.statistics.expiryCyclesCutShort)
         text.add("evicted_keys", 0)
