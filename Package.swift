@@ -50,7 +50,7 @@ let package = Package(
         layer("MartletSystem", imports: ["CMartletSystem"]),
         layer("MartletRESP", imports: ["MartletBase"]),
         layer("MartletKeyspace", imports: ["MartletBase", "CJemalloc"], links: jemalloc),
-        layer("MartletPersistence", imports: ["MartletBase"]),
+        layer("MartletPersistence", imports: ["MartletBase", "MartletKeyspace"]),
         layer("MartletReplication", imports: ["MartletBase", "MartletRESP"]),
         layer("MartletCluster", imports: ["MartletBase"]),
         // Clusters in virtual time; only the simulator and tests use it.
@@ -100,7 +100,7 @@ let package = Package(
         tests("MartletToolsTests", of: ["martlet-tools", "MartletBase"]),
         tests("MartletRESPTests", of: ["MartletRESP", "MartletBase"]),
         tests("MartletKeyspaceTests", of: ["MartletKeyspace", "MartletBase"]),
-        tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletBase"]),
+        tests("MartletPersistenceTests", of: ["MartletPersistence", "MartletKeyspace", "MartletBase"]),
         tests("MartletReplicationTests", of: ["MartletReplication", "MartletRESP", "MartletBase"]),
         tests("MartletSystemTests", of: ["MartletSystem"]),
         tests(

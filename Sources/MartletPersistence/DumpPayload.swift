@@ -1,4 +1,5 @@
 import MartletBase
+import MartletKeyspace
 
 /// Why RESTORE refuses a payload; the command layer has a text for each.
 package enum DumpPayloadError: Error, Equatable, Sendable {
@@ -16,18 +17,21 @@ package enum DumpPayloadError: Error, Equatable, Sendable {
 package enum DumpPayload {
     private static let footerCount = 10
 
-    /// The value in `payload`, as a view into it or into `scratch`.
+    /// The value in `payload`: a view into it or into `scratch`, or a container that belongs to the caller.
+    ///
+    /// - Parameter members: where the members of a container are from.
     package static func decode(
-        _ payload: UnsafeRawBufferPointer, scratch: inout ByteBuffer,
+        _ payload: UnsafeRawBufferPointer, scratch: inout ByteBuffer, members: MemberStorePointer,
         stringBytesMax: Int = RDBDecoder.stringBytesMax
     ) throws(DumpPayloadError) -> RDBValue {
         guard let body = body(of: payload) else { throw .versionOrChecksum }
         var reader = RDBReader(body, stringBytesMax: stringBytesMax)
         do throws(RDBReadFailure) {
-            let code = try reader.byte()
-            guard let type = RDBValueType(rawValue: code) else { throw .invalid(.unknownOpcode(code)) }
-            let value = try reader.value(of: type, scratch: &scratch)
-            guard reader.offset == body.count else { throw .invalid(.invalidLength) }
+            let value = try value(&reader, &scratch, members)
+            guard reader.offset == body.count else {
+                if case .container(let container) = value { container.destroy() }
+                throw .invalid(.invalidLength)
+            }
             return value
         } catch {
             switch error {
@@ -36,6 +40,25 @@ package enum DumpPayload {
             }
         }
     }
+
+    private static func value(
+        _ reader: inout RDBReader, _ scratch: inout ByteBuffer, _ members: MemberStorePointer
+    ) throws(RDBReadFailure) -> RDBValue {
+        let code = try reader.byte()
+        guard let type = RDBValueType(rawValue: code) else { throw .invalid(.unknownOpcode(code)) }
+        if type == .string { return try reader.stringValue(scratch: &scratch) }
+        var secondScratch = ByteBuffer()
+        var builder = try RDBValueBuilder(type, members)
+        do throws(RDBReadFailure) {
+            while try !builder.step(&reader, &scratch, &secondScratch) {}
+        } catch {
+            builder.discard()
+            throw error
+        }
+        guard let container = builder.take() else { throw .invalid(.corruptValue(type)) }
+        return .container(container)
+    }
+
     /// What stands before the footer; nil if the footer is wrong or of a version that cannot be read.
     package static func body(of payload: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
         guard payload.count >= footerCount else { return nil }

@@ -1,4 +1,5 @@
 import MartletBase
+import MartletKeyspace
 
 /// One element of an RDB stream. Views are valid until the decoder is fed or asked again.
 package enum RDBItem {
@@ -35,7 +36,9 @@ package struct RDBEntry {
 ///    the next one is not complete. What precedes a key (expiry, idle time, frequency) is remembered on its own.
 /// 2. An incomplete item says how many bytes it needs, and is not tried again before they are there: a large value
 ///    that drips in is not parsed over and over.
-/// 3. The checksum covers what was consumed. It is computed in one pass over a chunk's worth of items, not per item.
+/// 3. A value of many elements is put together as its elements arrive (``RDBValueBuilder``) and handed out when it is
+///    complete, as a container whose members are from ``members``.
+/// 4. The checksum covers what was consumed. It is computed in one pass over a chunk's worth of items, not per item.
 ///
 /// The bytes are not trusted: memory grows only with bytes that really arrived, decompression cannot exceed what the
 /// compressed bytes can yield, and after an error the decoder repeats that error for ever. A key may come twice and a
@@ -46,6 +49,8 @@ package struct RDBDecoder: ~Copyable {
     private enum State {
         case header
         case body
+        /// Elements of a value; its key is in `pendingKey`.
+        case value
         case checksum
         case finished
         case failed(RDBError)
@@ -73,6 +78,12 @@ package struct RDBDecoder: ~Copyable {
 
     private var keyScratch = ByteBuffer()
     private var valueScratch = ByteBuffer()
+    private var pendingKey = ByteBuffer()
+    private var builder: RDBValueBuilder?
+
+    /// Where the members of values are from; without, values other than strings are refused. To be set before the first key
+    /// of each database. It has to outlive a value that is not complete: see ``discard()``.
+    package var members: MemberStorePointer?
 
     // What has been said about the key to come.
     private var expireAtMilliseconds: Int64?
@@ -81,6 +92,12 @@ package struct RDBDecoder: ~Copyable {
 
     package init(stringBytesMax: Int = RDBDecoder.stringBytesMax) {
         self.stringBytesMax = stringBytesMax
+    }
+
+    /// Gives back what was made of a value that is not complete, when the rest will not be asked for.
+    package mutating func discard() {
+        builder?.discard()
+        builder = nil
     }
 
     /// Bytes consumed so far.
@@ -113,7 +130,9 @@ package struct RDBDecoder: ~Copyable {
         switch state {
         case .finished: return
         case .failed(let error): throw error
-        case .header, .body, .checksum: throw RDBError(offset: offset, cause: .truncated)
+        case .header, .body, .value, .checksum:
+            discard()
+            throw RDBError(offset: offset, cause: .truncated)
         }
     }
 
@@ -123,7 +142,7 @@ package struct RDBDecoder: ~Copyable {
             switch state {
             case .finished: return nil
             case .failed(let error): throw error
-            case .header, .body, .checksum: break
+            case .header, .body, .value, .checksum: break
             }
             guard buffer.count > consumedCount, buffer.count >= neededCount else { return nil }
             let start = consumedCount
@@ -136,6 +155,7 @@ package struct RDBDecoder: ~Copyable {
                     neededCount = start + count
                     return nil
                 case .invalid(let cause):
+                    discard()
                     let error = RDBError(offset: bufferOffset + Int64(start), cause: cause)
                     state = .failed(error)
                     throw error
@@ -160,6 +180,18 @@ package struct RDBDecoder: ~Copyable {
             let item = try readBodyItem(&reader)
             consumedCount += reader.offset
             return item
+        case .value:
+            guard try builder?.step(&reader, &keyScratch, &valueScratch) ?? false else {
+                consumedCount += reader.offset
+                return nil
+            }
+            consumedCount += reader.offset
+            state = .body
+            let container = builder?.take()
+            builder = nil
+            let entry = entry(pendingKey.bytes, container.map { .container($0) } ?? .integer(0))
+            // As Redis does, which finds an empty value strange but not worth to refuse all others.
+            return container == nil ? nil : .entry(entry)
         case .checksum:
             let found = UInt64(bitPattern: try reader.littleEndianInt64())
             updateChecksum()
@@ -194,7 +226,8 @@ package struct RDBDecoder: ~Copyable {
         let opcode = try reader.byte()
         if opcode < RDBOpcode.slotImport {
             guard let type = RDBValueType(rawValue: opcode) else { throw .invalid(.unknownOpcode(opcode)) }
-            return .entry(try readEntry(type, &reader))
+            guard let entry = try readEntry(type, &reader) else { return nil }
+            return .entry(entry)
         }
         switch opcode {
         case RDBOpcode.expireAtMilliseconds:
@@ -238,11 +271,22 @@ package struct RDBDecoder: ~Copyable {
         }
     }
 
+    /// A string entry; nil for others, whose elements come next.
     private mutating func readEntry(
         _ type: RDBValueType, _ reader: inout RDBReader
-    ) throws(RDBReadFailure) -> RDBEntry {
+    ) throws(RDBReadFailure) -> RDBEntry? {
         let key = try reader.bytes(scratch: &keyScratch)
-        let value = try reader.value(of: type, scratch: &valueScratch)
+        if type == .string { return entry(key, try reader.stringValue(scratch: &valueScratch)) }
+        guard let members else { throw .invalid(.unsupportedType(type)) }
+        builder = try RDBValueBuilder(type, members)
+        pendingKey.removeAll()
+        pendingKey.append(key)
+        state = .value
+        return nil
+    }
+
+    /// An entry with what was said before its key.
+    private mutating func entry(_ key: UnsafeRawBufferPointer, _ value: RDBValue) -> RDBEntry {
         let entry = RDBEntry(
             key: key, value: value, expireAtMilliseconds: expireAtMilliseconds, idleSeconds: idleSeconds,
             frequency: frequency)

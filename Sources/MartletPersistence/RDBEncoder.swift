@@ -15,9 +15,12 @@ package struct RDBEncoder: ~Copyable {
     package let version: Int
     private let isCompressing: Bool
     private let isChecksumming: Bool
+    /// Fields of hashes are written with their times, in the form of Valkey 9, which Redis 7.0 does not read. Without, such
+    /// a hash is written as if its fields stayed: a replica that does not know their times still gets each HDEL.
+    package let keepsFieldExpiry: Bool
 
     /// What was written and not yet drained. Drain with ``drain(_:)``, not by changing it.
-    package private(set) var output: ByteBuffer
+    package internal(set) var output: ByteBuffer
     private var compressor = LZFCompressor()
     private var checksum: UInt64 = 0
     /// Bytes at the front of `output` that `checksum` covers already.
@@ -30,9 +33,13 @@ package struct RDBEncoder: ~Copyable {
     /// Opcode, time, opcode, idle time, type and the longest length or integer: what an entry needs besides its bytes.
     private static let entryOverheadMax = 64
 
-    package init(version: Int = RDBVersion.redis70, compression: Bool = true, checksum: Bool = true) {
+    package init(
+        version: Int = RDBVersion.redis70, compression: Bool = true, checksum: Bool = true,
+        keepsFieldExpiry: Bool = true
+    ) {
         precondition((1...999).contains(version))
         self.version = version
+        self.keepsFieldExpiry = keepsFieldExpiry
         isCompressing = compression
         isChecksumming = checksum
         output = ByteBuffer(minimumCapacity: 64 * 1024)
@@ -127,7 +134,7 @@ package struct RDBEncoder: ~Copyable {
             room.storeBytes(of: frequency, toByteOffset: count &+ 1, as: UInt8.self)
             count &+= 2
         }
-        room.storeBytes(of: Self.type(of: value).rawValue, toByteOffset: count, as: UInt8.self)
+        room.storeBytes(of: valueType(of: value).rawValue, toByteOffset: count, as: UInt8.self)
         output.commit(count &+ 1)
         append(string: key, compressedCountMin: Self.compressedKeyCountMin)
         append(value)
@@ -162,9 +169,10 @@ package struct RDBEncoder: ~Copyable {
 
     // MARK: - Values
 
-    static func type(of value: RDBValue) -> RDBValueType {
+    private func valueType(of value: RDBValue) -> RDBValueType {
         switch value {
-        case .string, .integer: .string
+        case .string, .integer: return .string
+        case .container(let container): return valueType(of: container)
         }
     }
 
@@ -173,23 +181,28 @@ package struct RDBEncoder: ~Copyable {
         switch value {
         case .string(let bytes): append(string: bytes)
         case .integer(let integer): append(integer: integer)
+        case .container(let container): append(container)
         }
     }
 
     /// Appends a DUMP payload: type, value, version and checksum.
     ///
+    /// What Redis 7.0 does not read carries the version of Valkey 9, so that it is refused for its version.
+    ///
     /// Source: Redis 7.0 cluster.c, `createDumpPayload`.
     package mutating func appendDump(_ value: RDBValue) {
         let start = output.count
-        output.append(byte: Self.type(of: value).rawValue)
+        let type = valueType(of: value)
+        output.append(byte: type.rawValue)
         append(value)
+        let version = type == .hash2 ? max(version, RDBVersion.valkey9) : version
         DumpPayload.appendFooter(to: &output, bodyFrom: start, version: version)
     }
 
     // MARK: - Strings and lengths
 
     /// A string in the shortest of its encodings: integer, compressed, plain.
-    private mutating func append(
+    mutating func append(
         string bytes: UnsafeRawBufferPointer, compressedCountMin: Int = RDBEncoder.compressedCountMin
     ) {
         let count = bytes.count
@@ -207,7 +220,7 @@ package struct RDBEncoder: ~Copyable {
     }
 
     /// A string that is an integer: beyond 32 bits it is written as text.
-    private mutating func append(integer: Int64) {
+    mutating func append(integer: Int64) {
         let room = output.reserve(9 &+ int64DecimalBytesMax)
         if let short = Int32(exactly: integer) {
             output.commit(Self.write(integer: short, to: room))
@@ -218,7 +231,7 @@ package struct RDBEncoder: ~Copyable {
         output.commit(1 &+ count)
     }
 
-    private mutating func append(length: UInt64) {
+    mutating func append(length: UInt64) {
         let room = output.reserve(9)
         output.commit(Self.write(length: length, to: room))
     }

@@ -1,3 +1,5 @@
+import MartletKeyspace
+
 // The vocabulary of the RDB format, shared by encoder, decoder and DUMP payloads.
 //
 // A file is a magic with a version, a sequence of opcodes and key-value pairs, and at its end a checksum. Lengths are
@@ -19,7 +21,8 @@ package enum RDBVersion {
     /// Versions that begin with `REDIS` and can be read.
     package static let redisReadable = 1...12
     /// Valkey 9 left the common numbering; its files begin with `VALKEY`.
-    package static let valkeyReadable = 80...80
+    package static let valkey9 = 80
+    package static let valkeyReadable = valkey9...valkey9
 
     /// Whether a payload or file of this version can be read.
     package static func isReadable(_ version: Int) -> Bool {
@@ -81,14 +84,25 @@ package enum RDBValueType: UInt8, Sendable {
     case hashListpackExpiring = 25
 }
 
-/// A value on its way into or out of the format, as views that somebody else owns.
-///
-/// A new type is one case here, one branch in `RDBEncoder.append(value:)` and one in `RDBReader.value(of:)`; the
-/// compiler names the places.
+/// A value on its way into or out of the format: a view that somebody else owns, or a container.
 package enum RDBValue {
     case string(UnsafeRawBufferPointer)
     /// A string that is the canonical decimal form of an integer.
     case integer(Int64)
+    /// Any other value. One that was read belongs to whoever gets it, who gives it to a key or destroys it.
+    case container(Container)
+
+    /// What an entry holds.
+    package init(of entry: Entry) {
+        if !entry.isString {
+            self = .container(entry.container)
+        } else {
+            switch entry.string {
+            case .bytes(let bytes): self = .string(bytes)
+            case .integer(let number): self = .integer(number)
+            }
+        }
+    }
 }
 
 /// Why bytes are not an RDB file, and where.
@@ -98,11 +112,14 @@ package struct RDBError: Error, Equatable, Sendable, CustomStringConvertible {
         case unsupportedVersion(Int)
         case truncated
         case invalidLength
+        case invalidNumber
         case stringTooLong(UInt64)
         case corruptCompression
         case unknownStringEncoding(UInt8)
         case unknownOpcode(UInt8)
         case unsupportedType(RDBValueType)
+        /// Bytes of a value that are not what its type says, an element that is there twice, or no element at all.
+        case corruptValue(RDBValueType)
         case unsupportedFunctionFormat
         case unsupportedModuleData
         case databaseOutOfRange(UInt64)
@@ -129,11 +146,13 @@ extension RDBError.Cause: CustomStringConvertible {
         case .unsupportedVersion(let version): "can't handle RDB format version \(version)"
         case .truncated: "unexpected end of data"
         case .invalidLength: "invalid length"
+        case .invalidNumber: "invalid number"
         case .stringTooLong(let count): "string of \(count) bytes is over the limit"
         case .corruptCompression: "invalid LZF compressed string"
         case .unknownStringEncoding(let encoding): "unknown string encoding \(encoding)"
         case .unknownOpcode(let opcode): "unknown type or opcode \(opcode)"
         case .unsupportedType(let type): "values of type \(type) (\(type.rawValue)) are not supported"
+        case .corruptValue(let type): "corrupt value of type \(type) (\(type.rawValue))"
         case .unsupportedFunctionFormat: "functions in the pre-release format are not supported"
         case .unsupportedModuleData: "module data, and there is no such module"
         case .databaseOutOfRange(let index): "database number \(index) is out of range"

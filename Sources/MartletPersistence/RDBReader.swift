@@ -95,24 +95,30 @@ struct RDBReader {
         }
     }
 
-    /// The value of an entry. `scratch` holds what had to be decompressed.
-    mutating func value(
-        of type: RDBValueType, scratch: inout ByteBuffer
-    ) throws(RDBReadFailure) -> RDBValue {
-        switch type {
-        case .string:
-            switch try string() {
-            case .plain(let bytes): return .string(bytes)
-            case .integer(let integer): return .integer(integer)
-            case .compressed(let bytes, let count):
-                return .string(try Self.decompress(bytes, count: count, into: &scratch))
-            }
-        case .list, .set, .sortedSet, .hash, .sortedSet2, .modulePreRelease, .module2, .hashZipmap, .listZiplist,
-            .setIntset, .sortedSetZiplist, .hashZiplist, .listQuicklist, .streamListpacks, .hashListpack,
-            .sortedSetListpack, .listQuicklist2, .streamListpacks2, .setListpack, .streamListpacks3, .hash2,
-            .hashListpackExpiringPreRelease, .hashExpiring, .hashListpackExpiring:
-            throw .invalid(.unsupportedType(type))
+    /// The value of a string entry. `scratch` holds what had to be decompressed.
+    mutating func stringValue(scratch: inout ByteBuffer) throws(RDBReadFailure) -> RDBValue {
+        switch try string() {
+        case .plain(let bytes): return .string(bytes)
+        case .integer(let integer): return .integer(integer)
+        case .compressed(let bytes, let count):
+            return .string(try Self.decompress(bytes, count: count, into: &scratch))
         }
+    }
+
+    /// A number as sorted sets had it before Redis 4: its decimal form behind a byte that tells the length.
+    mutating func decimalDouble() throws(RDBReadFailure) -> Double {
+        switch try byte() {
+        case 253: return .nan
+        case 254: return .infinity
+        case 255: return -.infinity
+        case let count:
+            guard let number = parseDouble(try take(Int(count))) else { throw .invalid(.invalidNumber) }
+            return number
+        }
+    }
+
+    mutating func littleEndianDouble() throws(RDBReadFailure) -> Double {
+        Double(bitPattern: UInt64(bitPattern: try littleEndianInt64()))
     }
 
     /// A string as bytes. `scratch` holds what had to be decompressed or written out.

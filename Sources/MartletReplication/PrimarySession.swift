@@ -39,6 +39,8 @@ package struct PrimarySession {
         package static let endMark = Capabilities(rawValue: 1)
         /// Understands `+CONTINUE <id>`.
         package static let psync2 = Capabilities(rawValue: 2)
+        /// Understands times to live of fields of hashes. Ours.
+        package static let fieldExpiry = Capabilities(rawValue: 4)
     }
 
     /// Longest address in REPLCONF ip-address. Source: Redis 7.0, `NET_HOST_STR_LEN` without its terminator.
@@ -130,6 +132,7 @@ package struct PrimarySession {
                 // Capabilities that are not known here are none.
                 if request.matches(index + 1, "EOF") { capabilities.insert(.endMark) }
                 if request.matches(index + 1, "PSYNC2") { capabilities.insert(.psync2) }
+                if request.matches(index + 1, "FIELD-EXPIRY") { capabilities.insert(.fieldExpiry) }
             } else if request.matches(index, "ACK") {
                 if let offset = parseInt64(value) { acknowledge(offset, now: now) }
                 return .none
@@ -235,6 +238,13 @@ package struct PrimarySession {
 
     /// Whether the image may be sent while it is made. If not, its length must be known first.
     package var acceptsEndMark: Bool { capabilities.contains(.endMark) }
+
+    /// Whether the replica understands hashes of which fields expire: ours say so, and Valkey does from version 9 on.
+    package var knowsFieldExpiry: Bool {
+        if capabilities.contains(.fieldExpiry) { return true }
+        guard let major = version?.split(separator: ".").first.flatMap({ Int($0) }) else { return false }
+        return major >= 9
+    }
 
     /// The image is taken now: the stream will go on from the end of the log. The log must be on, and the feed must
     /// forget its selection.

@@ -289,7 +289,7 @@ package struct ReplicaSession: ~Copyable {
             RequestEncoder.append("REPLCONF", "ip-address", address, to: &output)
             replyCount += 1
         }
-        RequestEncoder.append("REPLCONF", "capa", "eof", "capa", "psync2", to: &output)
+        RequestEncoder.append("REPLCONF", "capa", "eof", "capa", "psync2", "capa", "field-expiry", to: &output)
         state = .awaitingConfiguration(replyCount: replyCount, isAuthentication: configuration.password != nil)
     }
 

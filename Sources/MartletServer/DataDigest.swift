@@ -23,6 +23,8 @@ struct DataDigest {
         bytes = SHA1.digest(bytes)
     }
 
+    private mutating func mix(_ piece: StringView) { piece.withBytes { mix($0) } }
+
     private mutating func mix(_ number: UInt32) {
         withUnsafeBytes(of: number.bigEndian) { mix($0) }
     }
@@ -30,9 +32,16 @@ struct DataDigest {
     /// Adds the value and whether it expires.
     mutating func mix(valueOf entry: Entry) {
         mix(UInt32(entry.type.rawValue))
-        switch entry.string {
-        case .bytes(let value): mix(value)
-        case .integer(let number): withDecimal(number) { mix($0) }
+        switch entry.type {
+        case .string: mix(entry.string)
+        case .hash:
+            entry.container.forEachField { field, value, _ in
+                var pair = DataDigest()
+                pair.mix(field)
+                pair.mix(value)
+                pair.bytes.withUnsafeBytes { add($0) }
+            }
+        case .list, .set, .sortedSet, .stream: preconditionFailure("no such type of value yet")
         }
         if entry.hasExpiry { add(StaticString("!!expire!!").bytes) }
     }

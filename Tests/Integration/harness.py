@@ -598,7 +598,8 @@ def key_slot(key):
 
 
 def same_data(one, other):
-    """Differences between two standalone servers' database 0, read by SCAN, GET and PEXPIRETIME; empty when equal."""
+    """Differences between two standalone servers' database 0, read by SCAN, DEBUG DIGEST-VALUE and PEXPIRETIME; empty when
+    equal."""
     return describe_difference(read_all(one), read_all(other))
 
 
@@ -609,7 +610,7 @@ def read_all(server):
     def flush():
         pipeline = client.pipeline(transaction=False)
         for key in batch:
-            pipeline.get(key)
+            pipeline.execute_command("DEBUG", "DIGEST-VALUE", key)
             pipeline.execute_command("PEXPIRETIME", key)
         replies = pipeline.execute()
         for index, key in enumerate(batch):

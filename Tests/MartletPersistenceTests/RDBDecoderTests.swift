@@ -1,4 +1,5 @@
 import MartletBase
+import MartletKeyspace
 import Testing
 
 @testable import MartletPersistence
@@ -30,6 +31,7 @@ enum Item: Equatable {
                 switch entry.value {
                 case .string(let bytes): Array(bytes)
                 case .integer(let integer): Array("int:\(integer)".utf8)
+                case .container(let container): Array(describe(container).utf8)
                 }
             self = .entry(
                 text(entry.key), value, expireAt: entry.expireAtMilliseconds, idle: entry.idleSeconds,
@@ -43,8 +45,43 @@ enum Item: Equatable {
     }
 }
 
+/// Where the members of containers are from.
+final class Members {
+    let pointer: MemberStorePointer
+
+    init(_ limits: EncodingLimits = EncodingLimits()) {
+        pointer = .allocate(capacity: 1)
+        pointer.initialize(to: MemberStore(seed: HashSeed(k0: 1, k1: 2), limits: limits))
+    }
+
+    deinit {
+        pointer.deinitialize(count: 1)
+        pointer.deallocate()
+    }
+}
+
+/// Type, encoding and elements of a container, unordered ones in the order of their names. Destroys it.
+func describe(_ container: Container) -> String {
+    defer { container.destroy() }
+    container.invariants()
+    var elements: [String] = []
+    func text(_ view: StringView) -> String { view.withBytes { String(decoding: $0, as: UTF8.self) } }
+    switch container.type {
+    case .hash:
+        container.forEachField { field, value, expiry in
+            elements.append("\(text(field))=\(text(value))" + (expiry.map { "@\($0)" } ?? ""))
+        }
+        elements.sort()
+    case .string, .list, .set, .sortedSet, .stream: elements.append("?")
+    }
+    return "\(container.type) \(container.encoding): " + elements.joined(separator: " ")
+}
+
 func decode(_ bytes: [UInt8], step: Int) -> (items: [Item], error: RDBError?) {
+    let members = Members()
     var decoder = RDBDecoder()
+    decoder.members = members.pointer
+    defer { decoder.discard() }
     var items: [Item] = []
     do throws(RDBError) {
         for start in stride(from: 0, to: bytes.count, by: max(1, step)) {

@@ -1,4 +1,5 @@
 import MartletBase
+import MartletKeyspace
 import Testing
 
 @testable import MartletPersistence
@@ -138,13 +139,18 @@ import Testing
         ("12345678901", "000b31323334353637383930310a00304e52d727176510"),
     ]
 
+    private let members = Members()
+
     private func decode(_ payload: [UInt8]) throws(DumpPayloadError) -> String {
         var scratch = ByteBuffer()
         let result = payload.withUnsafeBytes { payload in
             Result<String, DumpPayloadError> { () throws(DumpPayloadError) -> String in
-                switch try DumpPayload.decode(payload, scratch: &scratch) {
+                switch try DumpPayload.decode(payload, scratch: &scratch, members: members.pointer) {
                 case .string(let bytes): return String(decoding: bytes, as: UTF8.self)
                 case .integer(let integer): return String(integer)
+                case .container(let container):
+                    defer { container.destroy() }
+                    return "\(container.count)"
                 }
             }
         }
@@ -196,7 +202,7 @@ import Testing
         #expect(throws: DumpPayloadError.badFormat(.truncated)) { _ = try decode(seal([0, 5, 0x61])) }
         #expect(throws: DumpPayloadError.badFormat(.invalidLength)) { _ = try decode(seal([0, 1, 0x61, 0x62])) }
         #expect(throws: DumpPayloadError.badFormat(.unknownOpcode(8))) { _ = try decode(seal([8, 1, 0x61])) }
-        #expect(throws: DumpPayloadError.badFormat(.unsupportedType(.hash))) { _ = try decode(seal([4, 1, 0x61])) }
+        #expect(throws: DumpPayloadError.badFormat(.unsupportedType(.module2))) { _ = try decode(seal([7, 1, 0x61])) }
         #expect(throws: DumpPayloadError.badFormat(.corruptCompression)) {
             _ = try decode(seal([0, 0xC3, 1, 0x80, 0x1F, 0, 0, 0, 0]))
         }

@@ -68,7 +68,8 @@ struct Follower: ~Copyable {
     static let mark = String(repeating: "0123456789", count: 4)
     static let port: ReplicaSession.Configuration = .init(listeningPort: 17972)
     static let capabilities =
-        "*5\r\n$8\r\nREPLCONF\r\n$4\r\ncapa\r\n$3\r\neof\r\n$4\r\ncapa\r\n$6\r\npsync2\r\n"
+        "*7\r\n$8\r\nREPLCONF\r\n$4\r\ncapa\r\n$3\r\neof\r\n$4\r\ncapa\r\n$6\r\npsync2\r\n"
+        + "$4\r\ncapa\r\n$12\r\nfield-expiry\r\n"
 
     static func afterHandshake(resuming: (id: ReplicationID, offset: Int64)? = nil) -> Follower {
         var follower = Follower(port, resuming: resuming)

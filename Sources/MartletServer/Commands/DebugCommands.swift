@@ -113,7 +113,7 @@ extension Node {
     private func debugObject(_ request: Request, _ client: ClientPointer) throws(ReplyError) {
         guard let entry = keyspace.entryEvenIfExpired(keyspace.key(request[2])) else { throw .noSuchKey }
         var encoder = RDBEncoder()
-        encoder.appendDump(entry.rdbValue)
+        encoder.appendDump(RDBValue(of: entry))
         // Without type, version and checksum.
         let count = encoder.output.count - 11
         let address = String(UInt(bitPattern: entry.pointer), radix: 16)
@@ -124,7 +124,9 @@ extension Node {
 
     private func debugStringLengths(_ request: Request, _ client: ClientPointer) throws(ReplyError) {
         guard let entry = keyspace.entryEvenIfExpired(keyspace.key(request[2])) else { throw .noSuchKey }
-        guard case .bytes(let bytes) = entry.string else { throw .text("ERR Not an sds encoded string.") }
+        guard entry.isString, case .bytes(let bytes) = entry.string else {
+            throw .text("ERR Not an sds encoded string.")
+        }
         client.pointee.reply.simple(
             "key_sds_len:\(entry.keyCount), key_sds_avail:0, key_zmalloc: \(entry.keyCount), "
                 + "val_sds_len:\(bytes.count), val_sds_avail:0, val_zmalloc: \(entry.memoryBytes - entry.keyCount)")
@@ -399,7 +401,7 @@ extension Keyspace {
                 var found: [Entry] = []
                 cursor = scan(cursor: cursor) { found.append($0) }
                 for entry in found {
-                    encoder.append(key: entry.key, entry.rdbValue, expireAtMilliseconds: entry.expiry)
+                    encoder.append(key: entry.key, RDBValue(of: entry), expireAtMilliseconds: entry.expiry)
                 }
             } while cursor != 0
         }
@@ -411,12 +413,15 @@ extension Keyspace {
         let previous = selected
         defer { selected = previous }
         var decoder = RDBDecoder(stringBytesMax: Self.stringBytesLimit)
+        decoder.members = members
         let pieceBytes = 1 << 20
         for start in stride(from: 0, to: stream.count, by: pieceBytes) {
             decoder.feed(UnsafeRawBufferPointer(rebasing: stream[start..<min(start + pieceBytes, stream.count)]))
             while let item = try decoder.next() {
                 switch item {
-                case .selectDatabase(let database): selected = database
+                case .selectDatabase(let database):
+                    selected = database
+                    decoder.members = members
                 case .entry(let entry): insert(entry)
                 case .header, .aux, .function, .sizes, .slotInfo, .slotImport, .end: break
                 }
@@ -426,11 +431,10 @@ extension Keyspace {
     }
 
     private mutating func insert(_ entry: RDBEntry) {
-        if let expiry = entry.expireAtMilliseconds, expiry < now, expiryMode == .delete { return }
-        let change = entry.expireAtMilliseconds.map { ExpiryChange.set($0) } ?? .remove
-        switch entry.value {
-        case .string(let bytes): setString(key(entry.key), bytes, expiry: change)
-        case .integer(let number): setInteger(key(entry.key), number, expiry: change)
+        if let expiry = entry.expireAtMilliseconds, expiry < now, expiryMode == .delete {
+            if case .container(let container) = entry.value { discard(container) }
+            return
         }
+        set(key(entry.key), entry.value, expiry: entry.expireAtMilliseconds.map { .set($0) } ?? .remove)
     }
 }

@@ -25,7 +25,7 @@ extension Command {
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard let entry = keyspace.lookupRead(request.firstKey) else { return reply.null() }
             var encoder = RDBEncoder()
-            encoder.appendDump(entry.rdbValue)
+            encoder.appendDump(RDBValue(of: entry))
             reply.bulk(encoder.output.bytes)
         })
 
@@ -65,7 +65,7 @@ extension Command {
         let time = try request.integer(at: 2)
         if time < 0 { throw .text("ERR Invalid TTL value, must be >= 0") }
         var scratch = ByteBuffer()
-        let value = try payload(request[3], &scratch, stringBytesMax: keyspace.allowedStringBytes)
+        let value = try payload(request[3], &scratch, keyspace)
 
         var expiry = time
         if time > 0, !options.isAbsolute {
@@ -77,13 +77,11 @@ extension Command {
                 _ = keyspace.delete(key)
                 keyspace.propagateInstead(StaticString("DEL").bytes, key.bytes)
             }
+            if case .container(let container) = value { keyspace.discard(container) }
             return reply.ok()
         }
         let change = expiry > 0 ? ExpiryChange.set(expiry) : .remove
-        switch value {
-        case .string(let bytes): keyspace.setString(key, bytes, expiry: change, event: .restore)
-        case .integer(let number): keyspace.setInteger(key, number, expiry: change, event: .restore)
-        }
+        keyspace.set(key, value, expiry: change, event: .restore)
         if let idleSeconds = options.idleSeconds {
             keyspace.peek(key)?.accessClock = keyspace.accessClock(idleSeconds: idleSeconds)
         }
@@ -92,10 +90,11 @@ extension Command {
     }
 
     private static func payload(
-        _ bytes: UnsafeRawBufferPointer, _ scratch: inout ByteBuffer, stringBytesMax: Int
+        _ bytes: UnsafeRawBufferPointer, _ scratch: inout ByteBuffer, _ keyspace: borrowing Keyspace
     ) throws(ReplyError) -> RDBValue {
         do throws(DumpPayloadError) {
-            return try DumpPayload.decode(bytes, scratch: &scratch, stringBytesMax: stringBytesMax)
+            return try DumpPayload.decode(
+                bytes, scratch: &scratch, members: keyspace.members, stringBytesMax: keyspace.allowedStringBytes)
         } catch {
             switch error {
             case .versionOrChecksum: throw .text("ERR DUMP payload version or checksum are wrong")
@@ -151,12 +150,13 @@ private struct RestoreOptions {
     }
 }
 
-extension Entry {
-    /// The value as the RDB format takes it.
-    var rdbValue: RDBValue {
-        switch string {
-        case .bytes(let bytes): return .string(bytes)
-        case .integer(let number): return .integer(number)
+extension Keyspace {
+    /// Gives a key a value that was read, whatever it held. A container belongs to the key from now on.
+    mutating func set(_ key: Key, _ value: RDBValue, expiry: ExpiryChange, event: KeyEvent = .set) {
+        switch value {
+        case .string(let bytes): setString(key, bytes, expiry: expiry, event: event)
+        case .integer(let number): setInteger(key, number, expiry: expiry, event: event)
+        case .container(let container): set(key, container, expiry: expiry, event: event)
         }
     }
 }

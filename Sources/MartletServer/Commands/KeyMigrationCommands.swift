@@ -162,7 +162,7 @@ extension Node {
     private func appendRestore(_ key: [UInt8], _ entry: Entry, replaces: Bool, to commands: inout [UInt8]) {
         let timeToLive = entry.expiry.map { max(1, $0 - keyspace.now) } ?? 0
         var encoder = RDBEncoder()
-        encoder.appendDump(entry.rdbValue)
+        encoder.appendDump(RDBValue(of: entry))
         var arguments: [[UInt8]] = [
             Array((isClustered ? "RESTORE-ASKING" : "RESTORE").utf8), key, Array(String(timeToLive).utf8),
             Array(encoder.output.bytes),

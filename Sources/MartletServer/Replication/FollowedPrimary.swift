@@ -10,6 +10,8 @@ final class FollowedPrimary {
     var session: ReplicaSession
     /// Reads the image while one arrives.
     var decoder: RDBDecoder?
+    /// The database that the next key of the image belongs to.
+    var imageDatabase = 0
     /// Executes the stream; nil while there is none.
     var client: ClientPointer?
     /// Bytes of the stream that were not executed yet.
@@ -40,6 +42,7 @@ final class FollowedPrimary {
         partial = nil
         missing = 0
         transaction = nil
+        decoder?.discard()
         decoder = nil
         heldImage = nil
     }

@@ -182,6 +182,7 @@ extension Node {
         updatePropagation()
         Log.notice("MASTER <-> REPLICA sync: Loading DB in memory")
         primary.decoder = RDBDecoder(stringBytesMax: Keyspace.stringBytesLimit)
+        primary.imageDatabase = 0
         primary.isPartlyLoaded = true
         primary.lastContact = 0
         replication.streamDatabase = 0
@@ -200,10 +201,13 @@ extension Node {
         guard primary.decoder != nil else { return }
         let changes = keyspace.changes
         keyspace.expiryMode = .ignore
+        // Commands of clients may have run since the last piece.
+        keyspace.selected = primary.imageDatabase
+        primary.decoder?.members = keyspace.members
         var failure: String?
         do throws(RDBError) {
             primary.decoder?.feed(bytes)
-            while failure == nil, let item = try primary.decoder?.next() { failure = load(item) }
+            while failure == nil, let item = try primary.decoder?.next() { failure = load(item, primary) }
         } catch {
             failure = "\(error)"
         }
@@ -213,21 +217,19 @@ extension Node {
     }
 
     /// - Returns: what is wrong with the item.
-    private mutating func load(_ item: RDBItem) -> String? {
+    private mutating func load(_ item: RDBItem, _ primary: FollowedPrimary) -> String? {
         switch item {
         case .selectDatabase(let index):
             guard index < keyspace.databaseCount else {
                 return "the image has a database \(index), but there are only \(keyspace.databaseCount) here"
             }
+            primary.imageDatabase = index
             keyspace.selected = index
+            primary.decoder?.members = keyspace.members
         case .entry(let entry):
             if configuration.keyLoadDelayMicroseconds != 0 { delayKey() }
-            let key = keyspace.key(entry.key)
-            let expiry = entry.expireAtMilliseconds.map { ExpiryChange.set($0) } ?? .remove
-            switch entry.value {
-            case .integer(let number): keyspace.setInteger(key, number, expiry: expiry)
-            case .string(let bytes): keyspace.setString(key, bytes, expiry: expiry)
-            }
+            keyspace.set(
+                keyspace.key(entry.key), entry.value, expiry: entry.expireAtMilliseconds.map { .set($0) } ?? .remove)
         case .aux(let name, let value):
             if name.elementsEqual("repl-stream-db".utf8), let index = value.withUnsafeBytes({ parseInt64($0) }) {
                 replication.streamDatabase = max(0, min(Int(clamping: index), keyspace.databaseCount - 1))

@@ -134,7 +134,8 @@ extension Node {
         replication.feed.forgetSelection()
         let image = SnapshotTransfer(
             endMark: ReplicationID(using: &replication.random), usesEndMark: first.session.acceptsEndMark,
-            excludesData: first.session.excludesData, hasChecksum: configuration.checksumsRDB,
+            excludesData: first.session.excludesData, keepsFieldExpiry: first.session.knowsFieldExpiry,
+            hasChecksum: configuration.checksumsRDB,
             RDBInformation(
                 redisVersion: Version.redis, createdAtSeconds: time.unixSeconds, usedMemoryBytes: 0,
                 replication: .init(
@@ -145,7 +146,9 @@ extension Node {
         if !image.excludesData { keyspace.beginWalk(image) }
         Log.notice("Starting BGSAVE for SYNC with target: replicas sockets")
         for replica in waiting
-        where replica.session.acceptsEndMark == image.usesEndMark && replica.session.excludesData == image.excludesData
+        where replica.session.acceptsEndMark == image.usesEndMark
+            && replica.session.excludesData == image.excludesData
+            && replica.session.knowsFieldExpiry == image.keepsFieldExpiry
         {
             let header = replica.session.beginSnapshot(
                 history: replication.history, log: replication.feed.log, endMark: image.endMark, now: now)

@@ -12,6 +12,9 @@ import MartletReplication
 //
 // Strings are not compressed: that would cost the command thread more than it saves the network.
 //
+// Redis 7.0 does not know that fields of hashes can have a time to live: its replicas get such hashes without times, and
+// every deletion when the time comes. (Those of Valkey 9 and our own say what they know.)
+//
 // A replica that does not know the end mark has to be told the length first; for those the queue does hold the image.
 
 final class SnapshotTransfer: WalkSink {
@@ -25,6 +28,7 @@ final class SnapshotTransfer: WalkSink {
     let endMark: ReplicationID
     let usesEndMark: Bool
     let excludesData: Bool
+    var keepsFieldExpiry: Bool { encoder.keepsFieldExpiry }
     private var encoder: RDBEncoder
     private(set) var queue = ReplicationLog()
     private var database = -1
@@ -33,11 +37,14 @@ final class SnapshotTransfer: WalkSink {
     /// The walk was ended by FLUSHALL or the like: half an image is worth nothing.
     private(set) var isAborted = false
 
-    init(endMark: ReplicationID, usesEndMark: Bool, excludesData: Bool, hasChecksum: Bool, _ origin: RDBInformation) {
+    init(
+        endMark: ReplicationID, usesEndMark: Bool, excludesData: Bool, keepsFieldExpiry: Bool, hasChecksum: Bool,
+        _ origin: RDBInformation
+    ) {
         self.endMark = endMark
         self.usesEndMark = usesEndMark
         self.excludesData = excludesData
-        encoder = RDBEncoder(compression: false, checksum: hasChecksum)
+        encoder = RDBEncoder(compression: false, checksum: hasChecksum, keepsFieldExpiry: keepsFieldExpiry)
         queue.activate()
         encoder.appendHeader()
         encoder.append(origin)
@@ -49,12 +56,7 @@ final class SnapshotTransfer: WalkSink {
             self.database = database
             encoder.append(selectDatabase: database)
         }
-        switch entry.string {
-        case .integer(let number):
-            encoder.append(key: entry.key, .integer(number), expireAtMilliseconds: entry.expiry)
-        case .bytes(let bytes):
-            encoder.append(key: entry.key, .string(bytes), expireAtMilliseconds: entry.expiry)
-        }
+        encoder.append(key: entry.key, RDBValue(of: entry), expireAtMilliseconds: entry.expiry)
     }
 
     func walkAborted() { isAborted = true }

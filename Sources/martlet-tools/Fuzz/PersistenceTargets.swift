@@ -1,4 +1,5 @@
 import MartletBase
+import MartletKeyspace
 import MartletPersistence
 
 extension FuzzTarget {
@@ -71,18 +72,39 @@ extension FuzzTarget {
 
     /// Everything a stream yielded, as text, and how it ended.
     private static func decode(_ pieces: [ArraySlice<UInt8>]) -> [String] {
-        var decoder = RDBDecoder()
-        var items: [String] = []
-        do {
-            for piece in pieces {
-                decoder.feed(Array(piece))
-                while let item = try decoder.next() { items.append(describe(item)) }
+        withMembers { members in
+            var decoder = RDBDecoder()
+            decoder.members = members
+            var items: [String] = []
+            do {
+                for piece in pieces {
+                    decoder.feed(Array(piece))
+                    while let item = try decoder.next() { items.append(describe(item)) }
+                }
+                try decoder.finish()
+            } catch {
+                items.append("\(error)")
             }
-            try decoder.finish()
-        } catch {
-            items.append("\(error)")
+            decoder.discard()
+            return items
         }
-        return items
+    }
+
+    private static func withMembers<Result>(_ body: (MemberStorePointer) -> Result) -> Result {
+        let members = MemberStorePointer.allocate(capacity: 1)
+        members.initialize(to: MemberStore(seed: HashSeed(k0: 1, k1: 2), limits: EncodingLimits()))
+        defer {
+            members.deinitialize(count: 1)
+            members.deallocate()
+        }
+        return body(members)
+    }
+
+    /// What can be said of a container in any order of its members. Destroys it.
+    private static func describe(_ container: Container) -> String {
+        defer { container.destroy() }
+        container.invariants()
+        return "\(container.type) \(container.encoding) \(container.count) elements"
     }
 
     private static func describe(_ item: RDBItem) -> String {
@@ -92,6 +114,7 @@ extension FuzzTarget {
                 switch entry.value {
                 case .string(let bytes): "\(bytes.count) \(crc64(bytes))"
                 case .integer(let integer): "\(integer)"
+                case .container(let container): describe(container)
                 }
             return "\(crc64(entry.key)) \(value) \(entry.expireAtMilliseconds ?? -1) \(entry.idleSeconds ?? 0) "
                 + "\(entry.frequency ?? 0)"
@@ -109,7 +132,7 @@ extension FuzzTarget {
                 var encoder = RDBEncoder()
                 value.withUnsafeBytes { encoder.appendDump(.string($0)) }
                 return Array(encoder.output.bytes)
-            }
+            } + containerPayloads
         },
         tokens: [
             [0xC0], [0xC1], [0xC2], [0xC3], [0x80], [0x81], [0], [1], [2], [0x0A, 0], [0x0B, 0], [80, 0],
@@ -127,21 +150,56 @@ extension FuzzTarget {
         },
         run: { input, _ in
             guard let first = restore(input) else { return }
-            var encoder = RDBEncoder()
-            first.withUnsafeBytes { encoder.appendDump(.string($0)) }
-            guard let second = restore(Array(encoder.output.bytes)), second == first else {
+            guard let second = restore(first.payload), second.description == first.description else {
                 violated("what RESTORE accepts survives DUMP and RESTORE")
             }
         })
 
-    private static func restore(_ payload: [UInt8]) -> [UInt8]? {
-        var scratch = ByteBuffer()
-        return payload.withUnsafeBytes { bytes in
-            switch try? DumpPayload.decode(bytes, scratch: &scratch) {
-            case .string(let value): Array(value)
-            case .integer(let integer): Array("\(integer)".utf8)
-            case nil: nil
+    /// What a payload holds, and what DUMP makes of that.
+    private static func restore(_ payload: [UInt8]) -> (description: String, payload: [UInt8])? {
+        withMembers { members -> (description: String, payload: [UInt8])? in
+            var scratch = ByteBuffer()
+            return payload.withUnsafeBytes { bytes -> (description: String, payload: [UInt8])? in
+                guard let value = try? DumpPayload.decode(bytes, scratch: &scratch, members: members) else {
+                    return nil
+                }
+                var encoder = RDBEncoder()
+                encoder.appendDump(value)
+                let payload = Array(encoder.output.bytes)
+                switch value {
+                case .string(let value): return ("\(value.count) \(crc64(value))", payload)
+                case .integer(let integer):
+                    let text = "\(integer)"
+                    return ("\(text.utf8.count) \(Array(text.utf8).withUnsafeBytes { crc64($0) })", payload)
+                case .container(let container): return (describe(container), payload)
+                }
             }
+        }
+    }
+
+    /// Small and large values of each type.
+    private static var containerPayloads: [[UInt8]] {
+        withMembers { members in
+            var payloads: [[UInt8]] = []
+            func add(_ container: Container) {
+                var encoder = RDBEncoder()
+                encoder.appendDump(.container(container))
+                payloads.append(Array(encoder.output.bytes))
+                container.destroy()
+            }
+            for (count, expires) in [(1, false), (20, false), (600, false), (3, true)] {
+                var hash = HashValue.make(members)
+                for number in 0..<count {
+                    let value = values[number % values.count].prefix(40)
+                    Array("field \(number)".utf8).withUnsafeBytes { field in
+                        Array(value).withUnsafeBytes {
+                            _ = hash.set(field, $0, expiry: expires && number > 0 ? .set(1 << 41) : .remove)
+                        }
+                    }
+                }
+                add(hash.container)
+            }
+            return payloads
         }
     }
 }

@@ -1,0 +1,47 @@
+import MartletBase
+import MartletKeyspace
+
+// Values of many elements in the forms that Redis 7.0 writes and reads: compact encodings as the block that they are,
+// large ones element by element.
+
+extension RDBEncoder {
+    func valueType(of container: Container) -> RDBValueType {
+        switch (container.type, container.encoding) {
+        case (.hash, .listpack): return .hashListpack
+        case (.hash, .hashtable): return keepsFieldExpiry && container.hasExpiringFields ? .hash2 : .hash
+        default: preconditionFailure("no type of value has such an encoding")
+        }
+    }
+
+    mutating func append(_ container: Container) {
+        switch (container.type, container.encoding) {
+        case (.hash, .listpack): append(string: Listpack(container.pointer).bytes)
+        case (.hash, .hashtable): append(fieldsOf: container)
+        default: preconditionFailure("no type of value has such an encoding")
+        }
+    }
+
+    /// - Complexity: O(fields)
+    private mutating func append(fieldsOf hash: Container) {
+        let withExpiry = keepsFieldExpiry && hash.hasExpiringFields
+        append(length: UInt64(hash.count))
+        hash.forEachField { field, value, expiry in
+            append(element: field)
+            append(element: value)
+            if withExpiry { append(littleEndian: expiry ?? -1) }
+        }
+    }
+
+    mutating func append(element: StringView) {
+        switch element {
+        case .bytes(let bytes): append(string: bytes)
+        case .integer(let integer): append(integer: integer)
+        }
+    }
+
+    mutating func append(littleEndian integer: Int64) {
+        let room = output.reserve(8)
+        room.storeBytes(of: integer.littleEndian, as: Int64.self)
+        output.commit(8)
+    }
+}

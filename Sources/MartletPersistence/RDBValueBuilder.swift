@@ -1,0 +1,163 @@
+import MartletBase
+import MartletKeyspace
+
+// Values of many elements on their way in.
+//
+// What arrived is in a container already, so a value that drips in is never parsed twice, and memory only grows with bytes
+// that are really there: the count that precedes the elements is believed by nobody. Whatever has been a block once (a
+// ziplist, a listpack, an intset, a node of a list) comes as one string, which is validated before anything looks into it.
+//
+// Older forms become what the value would be if it were made now, by this server's own limits.
+
+struct RDBValueBuilder {
+    let type: RDBValueType
+    private let store: MemberStorePointer
+    /// Elements to come; nil while nothing was read.
+    private var left: UInt64?
+    private var hash: HashValue?
+    /// What the times of fields are relative to. (Redis 7.4)
+    private var expiryBase: Int64 = 0
+
+    init(_ type: RDBValueType, _ store: MemberStorePointer) throws(RDBReadFailure) {
+        self.type = type
+        self.store = store
+        switch type {
+        case .hash, .hashZipmap, .hashZiplist, .hashListpack, .hash2, .hashExpiring, .hashListpackExpiring: break
+        case .string, .list, .set, .sortedSet, .sortedSet2, .modulePreRelease, .module2, .listZiplist, .setIntset,
+            .sortedSetZiplist, .listQuicklist, .streamListpacks, .sortedSetListpack, .listQuicklist2, .streamListpacks2,
+            .setListpack, .streamListpacks3, .hashListpackExpiringPreRelease:
+            throw .invalid(.unsupportedType(type))
+        }
+    }
+
+    /// The value, which belongs to the caller from now on; nil if it has no elements, as values had that old bugs of Redis
+    /// left behind.
+    func take() -> Container? {
+        guard let container, container.count > 0 else {
+            discard()
+            return nil
+        }
+        return container
+    }
+
+    /// Gives back what was made of a value that will not be complete.
+    func discard() { container?.destroy() }
+
+    private var container: Container? { hash?.container }
+
+    /// Reads the next element; changes nothing if it is not complete.
+    ///
+    /// - Returns: whether it was the last one.
+    mutating func step(
+        _ reader: inout RDBReader, _ scratch: inout ByteBuffer, _ secondScratch: inout ByteBuffer
+    ) throws(RDBReadFailure) -> Bool {
+        switch type {
+        case .hash, .hash2, .hashExpiring:
+            guard left != nil else { return try begin(&reader) }
+            try readField(&reader, &scratch, &secondScratch)
+            return countDown()
+        case .hashListpack:
+            guard let made = HashValue.make(listpack: try reader.bytes(scratch: &scratch), store) else { throw corrupt }
+            hash = made
+            return true
+        case .hashListpackExpiring:
+            let base = try reader.littleEndianInt64()
+            try readTriples(try reader.bytes(scratch: &scratch), base)
+            return true
+        case .hashZiplist:
+            try readZiplistPairs(try reader.bytes(scratch: &scratch))
+            return true
+        case .hashZipmap:
+            let bytes = try reader.bytes(scratch: &scratch)
+            guard Zipmap.isValid(bytes, deep: true) else { throw corrupt }
+            for (field, value) in Zipmap(bytes) { try add(field, value) }
+            return true
+        case .string, .list, .set, .sortedSet, .sortedSet2, .modulePreRelease, .module2, .listZiplist, .setIntset,
+            .sortedSetZiplist, .listQuicklist, .streamListpacks, .sortedSetListpack, .listQuicklist2, .streamListpacks2,
+            .setListpack, .streamListpacks3, .hashListpackExpiringPreRelease:
+            throw .invalid(.unsupportedType(type))
+        }
+    }
+
+    private var corrupt: RDBReadFailure { .invalid(.corruptValue(type)) }
+
+    /// The count of elements, and what else precedes them.
+    private mutating func begin(_ reader: inout RDBReader) throws(RDBReadFailure) -> Bool {
+        let base = type == .hashExpiring ? try reader.littleEndianInt64() : 0
+        left = try reader.length()
+        expiryBase = base
+        return left == 0
+    }
+
+    private mutating func countDown() -> Bool {
+        guard let count = left else { return true }
+        left = count - 1
+        return count == 1
+    }
+
+    // MARK: - Hashes
+
+    private mutating func readField(
+        _ reader: inout RDBReader, _ scratch: inout ByteBuffer, _ secondScratch: inout ByteBuffer
+    ) throws(RDBReadFailure) {
+        var expiry: Int64?
+        if type == .hashExpiring { expiry = try absolute(try reader.length(), expiryBase) }
+        let field = try reader.bytes(scratch: &scratch)
+        let value = try reader.bytes(scratch: &secondScratch)
+        if type == .hash2 {
+            let time = try reader.littleEndianInt64()
+            expiry = time == -1 ? nil : time
+        }
+        try add(field, value, expiry: expiry)
+    }
+
+    /// A time of Redis 7.4: 0 for none, else one more than the distance from the earliest time.
+    private func absolute(_ time: UInt64, _ base: Int64) throws(RDBReadFailure) -> Int64? {
+        guard time != 0 else { return nil }
+        guard let distance = Int64(exactly: time - 1) else { throw corrupt }
+        let (sum, overflow) = base.addingReportingOverflow(distance)
+        guard !overflow else { throw corrupt }
+        return sum
+    }
+
+    private mutating func add(
+        _ field: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, expiry: Int64? = nil
+    ) throws(RDBReadFailure) {
+        if hash == nil { hash = .make(store) }
+        let isNew = hash?.set(field, value, expiry: expiry.map { .set($0) } ?? .remove) ?? false
+        guard isNew else { throw corrupt }
+    }
+
+    private mutating func readZiplistPairs(_ bytes: UnsafeRawBufferPointer) throws(RDBReadFailure) {
+        guard Ziplist.isValid(bytes, deep: true) else { throw corrupt }
+        var values = Ziplist(bytes).makeIterator()
+        while let field = values.next() {
+            guard let value = values.next() else { throw corrupt }
+            try add(field, value)
+        }
+    }
+
+    private mutating func add(
+        _ field: StringView, _ value: StringView, expiry: Int64? = nil
+    ) throws(RDBReadFailure) {
+        var failure: RDBReadFailure?
+        field.withBytes { field in
+            value.withBytes { value in
+                do throws(RDBReadFailure) { try add(field, value, expiry: expiry) } catch { failure = error }
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Fields, values and times of Redis 7.4 in one listpack.
+    private mutating func readTriples(_ bytes: UnsafeRawBufferPointer, _ base: Int64) throws(RDBReadFailure) {
+        guard Listpack.isValid(bytes, deep: true) else { throw corrupt }
+        let listpack = Listpack(copying: bytes)
+        defer { listpack.destroy() }
+        var values = listpack.values.makeIterator()
+        while let field = values.next() {
+            guard let value = values.next(), case .integer(let time) = values.next() else { throw corrupt }
+            try add(field, value, expiry: time == 0 ? nil : time)
+        }
+    }
+}
