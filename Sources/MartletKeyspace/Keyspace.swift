@@ -43,6 +43,10 @@ package enum KeyEvent: UInt8, Sendable {
     case set, append, setRange, setBit, increment, incrementByFloat, delete, expire, persist, expired
     case renameFrom, renameTo, moveFrom, moveTo, copyTo, restore, evicted, new, bitOperation, getDelete
     case hashSet, hashIncrement, hashIncrementByFloat, hashDelete, hashExpire, hashExpired, hashPersist
+    case sortedSetAdd, sortedSetIncrement, sortedSetRemove
+    case sortedSetRemoveByRank, sortedSetRemoveByScore, sortedSetRemoveByLex, sortedSetPopMin, sortedSetPopMax
+    case sortedSetUnionStore, sortedSetIntersectionStore, sortedSetDifferenceStore, sortedSetRangeStore
+    case geoSearchStore, geoRadiusStore
 }
 
 package struct KeyspaceStatistics: Sendable {

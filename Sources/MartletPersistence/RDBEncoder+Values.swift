@@ -9,14 +9,17 @@ extension RDBEncoder {
         switch (container.type, container.encoding) {
         case (.hash, .listpack): return .hashListpack
         case (.hash, .hashtable): return keepsFieldExpiry && container.hasExpiringFields ? .hash2 : .hash
+        case (.sortedSet, .listpack): return .sortedSetListpack
+        case (.sortedSet, .skiplist): return .sortedSet2
         default: preconditionFailure("no type of value has such an encoding")
         }
     }
 
     mutating func append(_ container: Container) {
         switch (container.type, container.encoding) {
-        case (.hash, .listpack): append(string: Listpack(container.pointer).bytes)
+        case (.hash, .listpack), (.sortedSet, .listpack): append(string: Listpack(container.pointer).bytes)
         case (.hash, .hashtable): append(fieldsOf: container)
+        case (.sortedSet, .skiplist): append(membersOf: SortedSetValue(reading: container))
         default: preconditionFailure("no type of value has such an encoding")
         }
     }
@@ -29,6 +32,17 @@ extension RDBEncoder {
             append(element: field)
             append(element: value)
             if withExpiry { append(littleEndian: expiry ?? -1) }
+        }
+    }
+
+    /// From the last to the first, as Redis does: whoever reads it inserts at the head.
+    ///
+    /// - Complexity: O(members)
+    private mutating func append(membersOf set: SortedSetValue) {
+        append(length: UInt64(set.count))
+        set.forEach(in: 0..<set.count, isReversed: true) { member, score in
+            append(element: member)
+            append(littleEndian: Int64(bitPattern: score.bitPattern))
         }
     }
 

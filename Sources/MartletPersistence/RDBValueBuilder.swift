@@ -15,6 +15,7 @@ struct RDBValueBuilder {
     /// Elements to come; nil while nothing was read.
     private var left: UInt64?
     private var hash: HashValue?
+    private var sortedSet: SortedSetValue?
     /// What the times of fields are relative to. (Redis 7.4)
     private var expiryBase: Int64 = 0
 
@@ -23,9 +24,10 @@ struct RDBValueBuilder {
         self.store = store
         switch type {
         case .hash, .hashZipmap, .hashZiplist, .hashListpack, .hash2, .hashExpiring, .hashListpackExpiring: break
-        case .string, .list, .set, .sortedSet, .sortedSet2, .modulePreRelease, .module2, .listZiplist, .setIntset,
-            .sortedSetZiplist, .listQuicklist, .streamListpacks, .sortedSetListpack, .listQuicklist2, .streamListpacks2,
-            .setListpack, .streamListpacks3, .hashListpackExpiringPreRelease:
+        case .sortedSet, .sortedSet2, .sortedSetZiplist, .sortedSetListpack: break
+        case .string, .list, .set, .modulePreRelease, .module2, .listZiplist, .setIntset, .listQuicklist,
+            .streamListpacks, .listQuicklist2, .streamListpacks2, .setListpack, .streamListpacks3,
+            .hashListpackExpiringPreRelease:
             throw .invalid(.unsupportedType(type))
         }
     }
@@ -43,7 +45,7 @@ struct RDBValueBuilder {
     /// Gives back what was made of a value that will not be complete.
     func discard() { container?.destroy() }
 
-    private var container: Container? { hash?.container }
+    private var container: Container? { hash?.container ?? sortedSet?.container }
 
     /// Reads the next element; changes nothing if it is not complete.
     ///
@@ -72,9 +74,24 @@ struct RDBValueBuilder {
             guard Zipmap.isValid(bytes, deep: true) else { throw corrupt }
             for (field, value) in Zipmap(bytes) { try add(field, value) }
             return true
-        case .string, .list, .set, .sortedSet, .sortedSet2, .modulePreRelease, .module2, .listZiplist, .setIntset,
-            .sortedSetZiplist, .listQuicklist, .streamListpacks, .sortedSetListpack, .listQuicklist2, .streamListpacks2,
-            .setListpack, .streamListpacks3, .hashListpackExpiringPreRelease:
+        case .sortedSet, .sortedSet2:
+            guard left != nil else { return try begin(&reader) }
+            try readMember(&reader, &scratch)
+            guard countDown() else { return false }
+            sortedSet?.compact()
+            return true
+        case .sortedSetListpack:
+            guard let made = SortedSetValue.make(listpack: try reader.bytes(scratch: &scratch), store) else {
+                throw corrupt
+            }
+            sortedSet = made
+            return true
+        case .sortedSetZiplist:
+            try readZiplistMembers(try reader.bytes(scratch: &scratch))
+            return true
+        case .string, .list, .set, .modulePreRelease, .module2, .listZiplist, .setIntset, .listQuicklist,
+            .streamListpacks, .listQuicklist2, .streamListpacks2, .setListpack, .streamListpacks3,
+            .hashListpackExpiringPreRelease:
             throw .invalid(.unsupportedType(type))
         }
     }
@@ -159,5 +176,40 @@ struct RDBValueBuilder {
             guard let value = values.next(), case .integer(let time) = values.next() else { throw corrupt }
             try add(field, value, expiry: time == 0 ? nil : time)
         }
+    }
+
+    // MARK: - Sorted sets
+
+    private mutating func readMember(
+        _ reader: inout RDBReader, _ scratch: inout ByteBuffer
+    ) throws(RDBReadFailure) {
+        let member = try reader.bytes(scratch: &scratch)
+        let score = type == .sortedSet ? try reader.decimalDouble() : try reader.littleEndianDouble()
+        guard !score.isNaN else { throw corrupt }
+        try add(member, score: score)
+    }
+
+    private mutating func add(_ member: UnsafeRawBufferPointer, score: Double) throws(RDBReadFailure) {
+        // They do not come in ascending order: only a large set takes them at no cost.
+        if sortedSet == nil { sortedSet = .makeLarge(store) }
+        guard case .added? = sortedSet?.add(member, score: score) else { throw corrupt }
+    }
+
+    private mutating func readZiplistMembers(_ bytes: UnsafeRawBufferPointer) throws(RDBReadFailure) {
+        guard Ziplist.isValid(bytes, deep: true) else { throw corrupt }
+        var values = Ziplist(bytes).makeIterator()
+        while let member = values.next() {
+            guard let score = values.next() else { throw corrupt }
+            var failure: RDBReadFailure?
+            member.withBytes { member in
+                do throws(RDBReadFailure) {
+                    try add(member, score: SortedSetValue.score(score))
+                } catch {
+                    failure = error
+                }
+            }
+            if let failure { throw failure }
+        }
+        sortedSet?.compact()
     }
 }

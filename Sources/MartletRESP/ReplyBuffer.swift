@@ -189,10 +189,38 @@ package struct ReplyBuffer: ~Copyable {
 
     /// A double with 17 significant digits; a bulk string in RESP2.
     package mutating func double(_ value: Double) {
-        withUnsafeTemporaryAllocation(byteCount: doubleBytesMax, alignment: 8) { text in
-            let count = formatDouble17(value, to: text.baseAddress.unsafelyUnwrapped)
-            double(text: String(bytes: UnsafeRawBufferPointer(rebasing: text[..<count])))
+        guard isRESP3 else { return bulk(double: value) }
+        reserve(doubleBytesMax &+ 3)
+        base[count] = UInt8(ascii: ",")
+        count &+= 1
+        count &+= formatDouble17(value, to: base + count)
+        endLine()
+    }
+
+    /// A double with 17 significant digits as a bulk string, in RESP3 too.
+    package mutating func bulk(double value: Double) {
+        reserve(doubleBytesMax &+ 8)
+        // Room for `$9\r\n`; a length of two digits moves the text on.
+        let length = formatDouble17(value, to: base + (count &+ 4))
+        base[count] = UInt8(ascii: "$")
+        if length > 9 {
+            UnsafeMutableRawPointer(base + (count &+ 5)).copyMemory(from: base + (count &+ 4), byteCount: length)
+            base[count &+ 1] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: length / 10)
+            count &+= 1
         }
+        base[count &+ 1] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: length % 10)
+        count &+= 2
+        endLine()
+        count &+= length
+        endLine()
+    }
+
+    /// A double; a bulk string in RESP2. - Parameter text: its decimal form.
+    package mutating func double(text: UnsafeRawBufferPointer) {
+        guard isRESP3 else { return bulk(text) }
+        append(byte: UInt8(ascii: ","))
+        append(text)
+        append(literal: "\r\n")
     }
 
     /// A double; a bulk string in RESP2. - Parameter text: its decimal form.

@@ -41,7 +41,18 @@ struct DataDigest {
                 pair.mix(value)
                 pair.bytes.withUnsafeBytes { add($0) }
             }
-        case .list, .set, .sortedSet, .stream: preconditionFailure("no such type of value yet")
+        case .sortedSet:
+            SortedSetValue(reading: entry.container).forEach { member, score in
+                var pair = DataDigest()
+                pair.mix(member)
+                withUnsafeTemporaryAllocation(byteCount: doubleBytesMax, alignment: 8) { text in
+                    let count = formatDouble17(score, to: text.baseAddress.unsafelyUnwrapped)
+                    pair.mix(UnsafeRawBufferPointer(rebasing: text[..<count]))
+                }
+                pair.bytes.withUnsafeBytes { add($0) }
+                return true
+            }
+        case .list, .set, .stream: preconditionFailure("no such type of value yet")
         }
         if entry.hasExpiry { add(StaticString("!!expire!!").bytes) }
     }

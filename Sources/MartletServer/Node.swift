@@ -181,8 +181,8 @@ package struct Node: ~Copyable {
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
-        .string, .transactions, .bitmap, .hash, .generic, .expiry, .scan, .object, .dump, .internalDump, .dataset,
-        .connection, .server, .info, .function, .debug, .memory, .miscellaneous,
+        .string, .transactions, .bitmap, .hash, .sortedSet, .geo, .generic, .expiry, .scan, .object, .dump,
+        .internalDump, .dataset, .connection, .server, .info, .function, .debug, .memory, .miscellaneous,
         .cluster, .clusterClient, .keyMigration, .replication, .replicationWait,
     ]
 

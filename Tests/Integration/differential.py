@@ -320,6 +320,236 @@ def hash_command(source):
         arguments = ["DIGEST-VALUE", key(), key()]
     else:
         arguments = [source.word("ENCODING"), key()]
+
+
+def sorted_set_command(source):
+    key = source.key
+    chance = source.chance
+    # What a range by bytes finds among different scores is chance in Redis: these keys have members of one score only.
+    flat = source.keys[9:]
+    name = source.one_of([
+        "ZADD", "ZADD", "ZADD", "ZADD", "ZADD", "ZINCRBY", "ZREM", "ZREM", "ZCARD", "ZSCORE", "ZMSCORE", "ZRANK",
+        "ZREVRANK", "ZCOUNT", "ZLEXCOUNT", "ZRANGE", "ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE",
+        "ZRANGEBYLEX", "ZREVRANGEBYLEX", "ZRANGESTORE", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "ZREMRANGEBYLEX", "ZPOPMIN",
+        "ZPOPMAX", "ZMPOP", "ZUNION", "ZINTER", "ZDIFF", "ZINTERCARD", "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE",
+        "ZRANDMEMBER", "ZSCAN", "FLAT", "FLAT", "SADD", "SET", "DEL", "OBJECT", "TYPE", "COPY"])
+
+    def mixed():
+        return source.one_of(source.keys[:9])
+
+    def member():
+        if chance(3):
+            return bytes(source.random.choices(b"xy", k=source.below(100)))
+        return f"m{source.below(40)}" if chance(70) else source.below(300) if chance(80) else source.value()
+
+    def score():
+        if chance(10):
+            return source.one_of([0, "-0", "inf", "-inf", "+inf", "1e300", "-1e300", 2**53 + 1, 2**62, 2**63, "1e17", "0x1p-3"])
+        return source.below(10) if chance(50) else source.integer() if chance(30) else source.number()
+
+    def bound():
+        text = score()
+        return f"({text}" if chance(30) else text if chance(95) else source.one_of(["", "(", " 1", "1 ", "nan", "(inf", "1e999"])
+
+    def lex():
+        if chance(30):
+            return source.one_of("-+")
+        text = f"{source.one_of('[(')}{source.one_of(['m', 'f', ''])}{source.one_of(['', source.below(60)])}"
+        return text if chance(95) else source.one_of(["", "x", "--", "+1", "m"])
+
+    def limit():
+        return [source.word("LIMIT"), source.random.randint(-1, 5), source.random.randint(-1, 8)] if chance(30) else []
+
+    def sources():
+        # Not those that lexical ranges are asked of, for all of them may grow large.
+        keys = [mixed() for _ in range(source.random.randint(1, 4))]
+        return [len(keys) if chance(96) else source.integer()] + keys
+
+    def weights(count):
+        options = []
+        if chance(30):
+            options += [source.word("WEIGHTS")] + [score() for _ in range(count if chance(95) else count - 1)]
+        if chance(30):
+            options += [source.word("AGGREGATE"), source.word("SUM", "MIN", "MAX")]
+        return options
+
+    scores = [source.word("WITHSCORES")] if chance(40) else []
+    if name == "FLAT":
+        name = "ZADD"
+        arguments = [source.one_of(flat)]
+        for _ in range(source.one_of([1, 3, 8])):
+            arguments += [0, f"f{source.below(60)}"]
+    elif name == "ZADD":
+        arguments = [mixed()]
+        for _ in range(source.one_of([0, 0, 0, 1, 2])):
+            arguments.append(source.word("NX", "XX", "GT", "LT", "CH", "INCR"))
+        for _ in range(source.one_of([1, 1, 1, 2, 5, 60 if chance(20) else 3])):
+            arguments += [score(), member()]
+        if chance(2):
+            arguments.pop()
+    elif name == "ZINCRBY":
+        arguments = [mixed(), score(), member()]
+    elif name in ("ZREM", "ZMSCORE"):
+        arguments = [key()] + [member() for _ in range(source.random.randint(1, 4))]
+    elif name in ("ZCARD", "TYPE"):
+        arguments = [key()]
+    elif name in ("ZSCORE", "ZRANK", "ZREVRANK"):
+        arguments = [key(), member()]
+    elif name in ("ZCOUNT", "ZREMRANGEBYSCORE"):
+        arguments = [key(), bound(), bound()]
+    elif name in ("ZLEXCOUNT", "ZREMRANGEBYLEX"):
+        arguments = [source.one_of(flat), lex(), lex()]
+    elif name in ("ZRANGEBYLEX", "ZREVRANGEBYLEX"):
+        arguments = [source.one_of(flat), lex(), lex()] + limit()
+    elif name in ("ZRANGEBYSCORE", "ZREVRANGEBYSCORE"):
+        arguments = [key(), bound(), bound()] + scores + limit()
+    elif name == "ZREVRANGE":
+        arguments = [key(), source.index(), source.index()] + scores
+    elif name == "ZREMRANGEBYRANK":
+        start = source.random.randint(-8, 8)
+        arguments = [key(), start, start + source.below(5)] if chance(95) else [key(), source.index(), source.integer()]
+    elif name in ("ZRANGE", "ZRANGESTORE"):
+        kind = source.one_of(["", "", "BYSCORE", "BYLEX"])
+        bounds = {"": source.index, "BYSCORE": bound, "BYLEX": lex}[kind]
+        start = [mixed()] if name == "ZRANGESTORE" else []
+        arguments = start + [source.one_of(flat) if kind == "BYLEX" else key(), bounds(), bounds()]
+        options = ([source.word(kind)] if kind else []), ([source.word("REV")] if chance(40) else []), limit()
+        arguments += sum(source.random.sample(options, 3), [])
+        if not kind and chance(90) and len(arguments) > 3 + len(start):
+            arguments = arguments[:3 + len(start)] + (["REV"] if chance(50) else [])
+        if name == "ZRANGE":
+            arguments += scores if kind != "BYLEX" or chance(5) else []
+    elif name in ("ZPOPMIN", "ZPOPMAX"):
+        arguments = [key()] + ([source.random.randint(0, 6) if chance(90) else source.integer()] if chance(40) else [])
+    elif name == "ZMPOP":
+        arguments = sources() + [source.word("MIN", "MAX")]
+        if chance(40):
+            arguments += [source.word("COUNT"), source.random.randint(1, 6) if chance(90) else source.integer()]
+    elif name in ("ZUNION", "ZINTER"):
+        arguments = sources()
+        arguments += weights(len(arguments) - 1) + scores
+    elif name == "ZDIFF":
+        arguments = sources() + scores
+    elif name == "ZINTERCARD":
+        arguments = sources() + ([source.word("LIMIT"), source.below(5) if chance(90) else source.integer()] if chance(40) else [])
+    elif name in ("ZUNIONSTORE", "ZINTERSTORE"):
+        arguments = sources()
+        arguments = [mixed()] + arguments + weights(len(arguments) - 1) + (scores if chance(5) else [])
+    elif name == "ZDIFFSTORE":
+        arguments = [mixed()] + sources()
+    elif name == "ZRANDMEMBER":
+        # Only those of which the answer is no chance: the others are asked for as many as there are not.
+        arguments = [key(), source.one_of([0, 0, 5000, -(2**63), "x", ""])] + scores
+        return [name] + arguments
+    elif name == "ZSCAN":
+        arguments = [source.one_of(flat), 0]
+        if chance(50):
+            arguments += [source.word("MATCH"), source.one_of(["*", "f1*", "x", "f[2-4]"])]
+        if chance(30):
+            arguments += [source.word("COUNT"), source.integer()]
+    elif name == "SADD":
+        arguments = [mixed()] + [member() for _ in range(3)]
+    elif name == "SET":
+        arguments = [mixed(), source.value()]
+        if chance(80):
+            name, arguments = "ZCARD", arguments[:1]
+    elif name == "COPY":
+        arguments = [mixed(), mixed(), "REPLACE"]
+    elif name == "OBJECT":
+        arguments = [source.word("ENCODING"), key()]
+    else:
+        arguments = [mixed()]
+    return spoil(source, [name] + arguments)
+
+
+def geo_command(source):
+    key = source.key
+    chance = source.chance
+    name = source.one_of([
+        "GEOADD", "GEOADD", "GEOADD", "GEOADD", "GEODIST", "GEOHASH", "GEOPOS", "GEOSEARCH", "GEOSEARCH", "GEOSEARCH",
+        "GEOSEARCHSTORE", "GEORADIUS", "GEORADIUS_RO", "GEORADIUSBYMEMBER", "GEORADIUSBYMEMBER_RO", "ZADD", "ZRANGE",
+        "ZREM", "SET", "DEL"])
+
+    def place():
+        if chance(3):
+            return [source.number(), source.number()]
+        if chance(5):
+            # Hardly ever one place twice: which of two equal distances COUNT prefers is chance in Redis.
+            edge = source.one_of([[180, -180, 181, "inf"], [85.05112878, -85.05112878, 90, -86]])
+            place = [source.random.uniform(-85, 85), source.random.uniform(-85, 85)]
+            place[edge[0] != 180] = source.one_of(edge)
+            return place
+        near = source.one_of([(13, 38), (-122, 37), (179.9, -17), (0, 0), (25, 84)])
+        spread = source.one_of([0.01, 1, 20])
+        return [
+            round(max(-180, min(180, near[0] + source.random.uniform(-spread, spread))), 6),
+            round(max(-85, min(85, near[1] + source.random.uniform(-spread, spread))), 6)]
+
+    def member():
+        return f"m{source.below(200)}" if chance(90) else source.value()
+
+    def unit():
+        return source.word("m", "km", "ft", "mi")
+
+    def length():
+        if chance(4):
+            return source.one_of([0, -1, "x", "inf", "nan", "1e300"])
+        return source.one_of([source.below(1000), source.below(100_000), source.below(10**8), source.number()])
+
+    def options(stores):
+        chosen = []
+        if not stores or chance(3):
+            for word in ("WITHCOORD", "WITHDIST", "WITHHASH"):
+                chosen += [[source.word(word)]] if chance(30) else []
+        if chance(40):
+            count = [source.word("COUNT"), source.random.randint(1, 12) if chance(95) else source.integer()]
+            chosen.append(count + ([source.word("ANY")] if chance(30) else []))
+        elif chance(3):
+            chosen.append(["ANY"])
+        if chance(50):
+            chosen.append([source.word("ASC", "DESC")])
+        source.random.shuffle(chosen)
+        return sum(chosen, [])
+
+    def area():
+        start = ["FROMMEMBER", member()] if chance(40) else ["FROMLONLAT"] + place()
+        shape = ["BYRADIUS", length(), unit()] if chance(50) else ["BYBOX", length(), length(), unit()]
+        parts = [start, shape] if chance(95) else source.random.choices([start, shape], k=source.below(4))
+        source.random.shuffle(parts)
+        return sum(parts, [])
+
+    if name == "GEOADD":
+        arguments = [key()] + [source.word("NX", "XX", "CH") for _ in range(source.one_of([0, 0, 0, 1, 2]))]
+        for _ in range(source.one_of([1, 1, 3, 10, 40 if chance(30) else 2])):
+            arguments += place() + [member()]
+    elif name == "GEODIST":
+        arguments = [key(), member(), member()] + ([unit()] if chance(60) else [])
+    elif name in ("GEOHASH", "GEOPOS", "ZREM"):
+        arguments = [key()] + [member() for _ in range(source.below(4))]
+    elif name == "GEOSEARCH":
+        arguments = [key()] + area() + options(False)
+    elif name == "GEOSEARCHSTORE":
+        arguments = [key(), key()] + area() + options(True) + (["STOREDIST"] if chance(30) else [])
+    elif name.startswith("GEORADIUSBYMEMBER"):
+        stores = chance(25)
+        arguments = [key(), member(), length(), unit()] + options(stores)
+        arguments += [source.word("STORE", "STOREDIST"), key()] if stores else []
+    elif name.startswith("GEORADIUS"):
+        stores = chance(25)
+        arguments = [key()] + place() + [length(), unit()] + options(stores)
+        arguments += [source.word("STORE", "STOREDIST"), key()] if stores else []
+    elif name == "ZADD":
+        arguments = [key(), source.one_of([-1, "inf", "-inf", 1e300, source.below(2**50) + 0.5, source.below(2**52)]), member()]
+    elif name == "ZRANGE":
+        arguments = [key(), 0, -1, "WITHSCORES"]
+    elif name == "SET":
+        arguments = [key(), source.value()]
+        if chance(80):
+            name, arguments = "ZCARD", arguments[:1]
+    else:
+        arguments = [key()]
+        if chance(80):
+            name = "ZCARD"
     return spoil(source, [name] + arguments)
 
 
@@ -330,13 +560,15 @@ def spoil(source, command):
     return command
 
 
-FAMILIES = {"string": string_command, "bitmap": bitmap_command, "generic": generic_command, "hash": hash_command}
+FAMILIES = {
+    "string": string_command, "bitmap": bitmap_command, "generic": generic_command, "hash": hash_command,
+    "sorted_set": sorted_set_command, "geo": geo_command}
 
 # Whose elements come in an order that every server chooses: how many of them belong together.
 UNORDERED = {"HGETALL": 2, "HKEYS": 1, "HVALS": 1}
 
 # Left out when the server under test does not know them yet.
-OPTIONAL = {"OBJECT", "PEXPIRETIME", "TYPE", "DUMP"}
+OPTIONAL = {"OBJECT", "PEXPIRETIME", "TYPE", "DUMP", "SADD"}
 
 
 def same(command, first, second):

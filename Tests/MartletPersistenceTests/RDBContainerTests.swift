@@ -100,6 +100,75 @@ import Testing
         #expect(throws: DumpPayloadError.badFormat(.corruptValue(type))) { _ = try restore(seal(body)) }
     }
 
+    /// Bodies in every form that a sorted set has ever had.
+    static let sortedSets: [(body: [UInt8], value: String)] = [
+        // Scores in text, in any order of members.
+        (
+            [3, 4] + string("c") + string("2.5") + string("b") + string("1") + string("i") + [254] + string("m") + [
+                255
+            ],
+            "sortedSet listpack: m=-inf b=1.0 c=2.5 i=inf"
+        ),
+        // Scores in binary, the greatest first.
+        ([5, 2] + string("b") + score(2) + string("a") + score(-0.5), "sortedSet listpack: a=-0.5 b=2.0"),
+        (
+            [5, 1] + [0x40, 70] + [UInt8](repeating: 120, count: 70) + score(1e300),
+            "sortedSet skiplist: " + String(repeating: "x", count: 70) + "=1e+300"
+        ),
+        // A ziplist: header, "a", 1 as an immediate.
+        ([12, 16, 16, 0, 0, 0, 13, 0, 0, 0, 2, 0, 0, 1, 97, 3, 0xF2, 255], "sortedSet listpack: a=1.0"),
+        // A listpack: "a" and 1, "b" and "1.5".
+        (
+            [17, 20, 20, 0, 0, 0, 4, 0, 0x81, 97, 2, 1, 1, 0x81, 98, 2, 0x83, 49, 46, 53, 4, 255],
+            "sortedSet listpack: a=1.0 b=1.5"
+        ),
+    ]
+
+    private static func score(_ score: Double) -> [UInt8] {
+        withUnsafeBytes(of: score.bitPattern.littleEndian) { Array($0) }
+    }
+
+    @Test("Sorted sets are read in every form", arguments: sortedSets)
+    func sortedSet(body: [UInt8], value: String) throws {
+        #expect(try restore(seal(body)) == value)
+        let file = Array("REDIS0010".utf8) + [body[0], 1, 107] + body[1...] + [255] + [UInt8](repeating: 0, count: 8)
+        for step in [1, 2, 3, 7, 1000] {
+            let (items, error) = decode(file, step: step)
+            #expect(error == nil)
+            #expect(items == [.header(10), .entry("k", value), .end(false)])
+        }
+        for count in 1..<body.count {
+            #expect(throws: DumpPayloadError.self) { _ = try restore(seal(Array(body[..<count]))) }
+        }
+    }
+
+    @Test(
+        "A member that is there twice, or has no score, is refused",
+        arguments: [
+            [5, 2] + string("a") + score(1) + string("a") + score(2), [5, 1] + string("a") + score(.nan),
+            [3, 1] + string("a") + [253], [5, 0], [17, 10, 10, 0, 0, 0, 1, 0, 0x81, 97, 2, 255],
+            [17, 17, 17, 0, 0, 0, 4, 0, 0x81, 97, 2, 1, 1, 0x81, 97, 2, 1, 1, 255],
+            [12, 14, 14, 0, 0, 0, 10, 0, 0, 0, 1, 0, 0, 1, 97, 255], [17, 1, 255], [12, 1, 255],
+        ] as [[UInt8]])
+    func corruptSortedSets(body: [UInt8]) {
+        let type = RDBValueType(rawValue: body[0])!
+        #expect(throws: DumpPayloadError.badFormat(.corruptValue(type))) { _ = try restore(seal(body)) }
+    }
+
+    @Test("Sorted sets that are written are read again", arguments: [1, 100, 3000])
+    func sortedSetRoundTrip(count: Int) throws {
+        let members = Members()
+        var set = SortedSetValue(members.pointer)
+        for number in 0..<count {
+            Array("member\(number)".utf8).withUnsafeBytes {
+                _ = set.add($0, score: number % 3 == 0 ? Double(number) / 7 : Double(number % 10))
+            }
+        }
+        var encoder = RDBEncoder()
+        encoder.appendDump(.container(set.container))
+        #expect(try restore(Array(encoder.output.bytes)) == describe(set.container))
+    }
+
     @Test func aKeyWithoutElementsIsPassedOver() {
         let file =
             Array("REDIS0010".utf8) + [252] + Self.time(7) + [4, 1, 107, 0, 0, 1, 115, 1, 118, 255]
@@ -148,7 +217,8 @@ import Testing
     func fuzz() {
         var random = PRNG(seed: 0xD1)
         for round in 0..<20_000 {
-            var body = Self.hashes[round % Self.hashes.count].body
+            let bodies = round % 2 == 0 ? Self.hashes : Self.sortedSets
+            var body = bodies[round / 2 % bodies.count].body
             for _ in 0..<(1 + random.below(3)) {
                 let index = 1 + random.below(body.count - 1)
                 switch random.below(3) {

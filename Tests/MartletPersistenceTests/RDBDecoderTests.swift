@@ -72,7 +72,12 @@ func describe(_ container: Container) -> String {
             elements.append("\(text(field))=\(text(value))" + (expiry.map { "@\($0)" } ?? ""))
         }
         elements.sort()
-    case .string, .list, .set, .sortedSet, .stream: elements.append("?")
+    case .sortedSet:
+        SortedSetValue(reading: container).forEach { member, score in
+            elements.append("\(text(member))=\(score)")
+            return true
+        }
+    case .string, .list, .set, .stream: elements.append("?")
     }
     return "\(container.type) \(container.encoding): " + elements.joined(separator: " ")
 }

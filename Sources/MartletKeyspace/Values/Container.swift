@@ -27,7 +27,8 @@ package struct Container {
         switch encoding {
         case .listpack, .intset: return 1
         case .hashtable where type == .hash: return fieldTable.pointee.fields.count
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
+        case .skiplist: return sortedSet.pointee.count
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
         }
     }
 
@@ -40,7 +41,8 @@ package struct Container {
         case .listpack: Listpack(pointer).destroy()
         case .intset: IntSet(pointer).destroy()
         case .hashtable where type == .hash: FieldTable.free(fieldTable, membersAreFreed: membersAreFreed)
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
+        case .skiplist: LargeSortedSet.destroy(sortedSet, membersAreFreed: membersAreFreed)
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
         }
     }
 
@@ -56,7 +58,8 @@ package struct Container {
             guard fieldTable.pointee.freeSome(from: &position, limit: &limit) else { return false }
             destroy()
             return true
-        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream:
+        case .skiplist: return LargeSortedSet.freeSome(sortedSet, from: &position, limit: &limit)
+        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .stream:
             destroy()
             return true
         }
@@ -70,7 +73,8 @@ package struct Container {
         case .intset: copy.pointer = IntSet(copying: IntSet(pointer).bytes).pointer
         case .hashtable where type == .hash:
             copy.pointer = UnsafeMutableRawPointer(fieldTable.pointee.copy(store))
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
+        case .skiplist: copy.pointer = UnsafeMutableRawPointer(LargeSortedSet.copy(sortedSet, store))
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
         }
         return copy
     }
@@ -85,7 +89,8 @@ package struct Container {
         case .intset: return Memory.usableBytes(IntSet(pointer).byteCount)
         case .hashtable where type == .hash:
             return fieldTable.pointee.tableBytes + fieldTable.pointee.fields.memberBytes(samples: samples)
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
+        case .skiplist: return sortedSet.pointee.memoryBytes(samples: samples)
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
         }
     }
 
@@ -97,7 +102,8 @@ package struct Container {
             return type == .hash || type == .sortedSet ? count / 2 : count
         case .intset: return IntSet(pointer).count
         case .hashtable where type == .hash: return fieldTable.pointee.fields.count
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
+        case .skiplist: return sortedSet.pointee.count
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
         }
     }
 
@@ -110,8 +116,8 @@ package struct Container {
     package func scanMembers(from position: UInt64, _ visit: (Entry) -> Void) -> UInt64? {
         switch encoding {
         case .hashtable where type == .hash: return fieldTable.pointee.fields.scan(from: position, visit)
-        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream:
-            Self.isNeverMade()
+        case .skiplist: return sortedSet.pointee.scan(from: position, visit)
+        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
         }
     }
 
@@ -121,9 +127,13 @@ package struct Container {
         case .listpack: precondition(Listpack.isValid(Listpack(pointer).bytes, deep: true), "a valid listpack")
         case .intset: precondition(count == 0 || IntSet.isValid(IntSet(pointer).bytes, deep: true), "integers in order")
         case .hashtable where type == .hash: fieldTable.pointee.invariants()
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .skiplist, .stream: Self.isNeverMade()
+        case .skiplist: sortedSet.pointee.invariants()
+        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
         }
     }
+
+    /// - Precondition: the encoding is skiplist.
+    private var sortedSet: LargeSortedSet.Pointer { pointer.assumingMemoryBound(to: LargeSortedSet.self) }
 
     static func isNeverMade() -> Never { preconditionFailure("container of an encoding that is never made") }
 }

@@ -13,11 +13,15 @@ struct MemberTable: ~Copyable {
     @inline(__always) var pool: UnsafeMutablePointer<EntryPool> { store.pointee.pool }
     @inline(__always) var count: Int { table.count }
 
+    /// For those who look a member up and then add it.
     @inline(__always)
-    private func hash(_ member: UnsafeRawBufferPointer) -> UInt64 { sipHash13(member, seed: store.pointee.seed) }
+    func hash(_ member: UnsafeRawBufferPointer) -> UInt64 { sipHash13(member, seed: store.pointee.seed) }
 
     /// - Complexity: O(1) on average.
     func find(_ member: UnsafeRawBufferPointer) -> Entry? { table.find(member, hash: hash(member)) }
+
+    @inline(__always)
+    func find(_ member: UnsafeRawBufferPointer, hash: UInt64) -> Entry? { table.find(member, hash: hash) }
 
     /// Where the entry of a member stands, for ``replace(_:with:)`` and ``remove(at:)``. Invalid after any change.
     func place(of member: UnsafeRawBufferPointer) -> UnsafeMutablePointer<Entry>? {
@@ -26,6 +30,9 @@ struct MemberTable: ~Copyable {
 
     /// - Precondition: the table has no entry of this name.
     mutating func insert(_ entry: Entry) { table.insert(entry, hash: hash(entry.key), seed: store.pointee.seed) }
+
+    /// - Parameter hash: of the entry's name.
+    mutating func insert(_ entry: Entry, hash: UInt64) { table.insert(entry, hash: hash, seed: store.pointee.seed) }
 
     /// Takes a member out; the caller frees the entry.
     mutating func remove(_ member: UnsafeRawBufferPointer) -> Entry? {

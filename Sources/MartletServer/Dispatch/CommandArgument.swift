@@ -6,8 +6,8 @@
 //
 // A word in lower case is an argument, with its type behind a colon (a string if nothing is said, a key if it is called
 // key). A word in upper case is a token: before the argument that it introduces, or alone; then it ends in `!` if an
-// argument follows that is none of its own. '' is the empty token. `<a|b>` is a choice, `{a b}` a block. `name=` before
-// any of these names it. `[…]` is optional, three dots mean several, and `+` means several with the
+// argument follows that is none of its own. A token in quotes may be in lower case, or empty. `<a|b>` is a choice, `{a b}`
+// a block. `name=` before any of these names it. `[…]` is optional, three dots mean several, and `+` means several with the
 // token each time. `#1` behind a key's type names another key specification than the first.
 
 struct CommandArgument: Equatable, Sendable {
@@ -75,9 +75,11 @@ struct CommandArgument: Equatable, Sendable {
 
         mutating func required() -> CommandArgument {
             if rest.first == "<" || rest.first == "{" { return group(CommandArgument()) }
-            if rest.starts(with: "''") {
-                rest.removeFirst(2)
-                return CommandArgument(type: "pure-token", token: "")
+            if take("'") {
+                let token = String(rest.prefix { $0 != "'" })
+                rest.removeFirst(token.count)
+                expect("'")
+                return CommandArgument(name: token, type: "pure-token", token: token)
             }
             let first = word()
             if take("=") {

@@ -199,6 +199,15 @@ extension FuzzTarget {
                 }
                 add(hash.container)
             }
+            for count in [1, 20, 300] {
+                var set = SortedSetValue(members)
+                for number in 0..<count {
+                    Array("member \(number)".utf8).withUnsafeBytes {
+                        _ = set.add($0, score: number % 3 == 0 ? Double(number) / 7 : Double(number % 5))
+                    }
+                }
+                add(set.container)
+            }
             return payloads
         }
     }
