@@ -34,6 +34,7 @@ class MeasuredServer:
         deadline = started + (60 if command else 10)
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
                 raise SystemExit(f"{name} does not start: {program}")
             time.sleep(0.05 if command else 0.0005)
         self.start_seconds = time.monotonic() - started
@@ -220,15 +221,21 @@ def default_martlet():
 
 
 def present_servers(choices):
-    """[(name, path)] of those that can be run; a choice is name=path or a path."""
-    found = []
+    """[(name, path)] of those that can be run; a choice is name=path or a path, and the last one of a name counts."""
+    found = {}
     for choice in choices:
         name, separator, path = choice.partition("=")
         if not separator:
             name, path = os.path.basename(choice).replace("-server", ""), choice
         program = shutil.which(path)
         if program:
-            found.append((name, os.path.abspath(program)))
+            found[name] = os.path.abspath(program)
         else:
             print(f"note: no {path}, left out")
-    return found
+    return list(found.items())
+
+
+def distinct(versions):
+    """{name: version}, with the name added where two servers are of one version."""
+    return {name: f"{version} ({name})" if list(versions.values()).count(version) > 1 else version
+            for name, version in versions.items()}

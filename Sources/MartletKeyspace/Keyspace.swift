@@ -531,10 +531,10 @@ package struct Keyspace: ~Copyable {
 
     /// Makes a missing key hold a container. The caller fills it and calls ``didModify(_:_:)``.
     ///
-    /// - Precondition: ``lookupWrite(_:)`` has just found nothing.
+    /// - Precondition: ``lookupWrite(_:)`` has just found nothing; there may be an expired key that a replica hides.
     package mutating func insert(_ key: Key, _ container: Container) -> Entry {
         let entry = Entry.container(databases[selected].pool, key: key.bytes, container, expiry: nil)
-        store(entry, at: nil, key)
+        store(entry, at: writePlace(key), key)
         noteFieldExpiry(entry, database: selected)
         return entry
     }

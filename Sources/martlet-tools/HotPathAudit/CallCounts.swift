@@ -66,7 +66,8 @@ struct CallCounts: Equatable {
         }
         // Outlined value operations, the last letters of a mangled name (ABI/Mangling.rst, "WO").
         guard symbol.hasPrefix("$s") else { return nil }
-        switch symbol.suffix(3) {
+        // "Tm": merged with functions that have the same code.
+        switch (symbol.hasSuffix("Tm") ? symbol.dropLast(2) : symbol).suffix(3) {
         case "WOr", "WOc", "WOf", "WOy": return .retain
         case "WOs", "WOd", "WOe", "WOh": return .release
         default: return nil

@@ -46,7 +46,7 @@ struct BenchmarkCommand: ParsableCommand {
     @Flag(help: "Show this help and exit.")
     var help = false
 
-    @Flag(help: "Show the version and exit.")
+    @Flag(name: [.customShort("v"), .long], help: "Show the version and exit.")
     var version = false
 
     @Argument(
@@ -162,7 +162,8 @@ struct BenchmarkCommand: ParsableCommand {
         var isPassword = false
         return CommandLine.arguments.map { argument in
             defer { isPassword = argument == "-a" || argument == "-u" }
-            return isPassword ? "…" : argument
+            if isPassword { return "…" }
+            return argument.hasPrefix("-a=") || argument.hasPrefix("-u=") ? argument.prefix(3) + "…" : argument
         }.joined(separator: " ")
     }
 }

@@ -60,7 +60,7 @@ struct TestRunner: ~Copyable {
         let processorEnd = SystemClock.processorNanoseconds
         line.clear()
         return TestResult(
-            title: workload.title, labels: compiled.labels, tally: tally,
+            title: workload.title, labels: compiled.labels, requestCounts: compiled.requestCounts, tally: tally,
             seconds: Double(max(0, tally.end - measureStart)) / 1e9,
             generatorSeconds: Double(processorEnd - processorStart) / 1e9, threadCount: settings.threadCount)
     }

@@ -195,6 +195,23 @@ def check_cluster(environment):
     expect_equal(int(target.call("GET", key)), test["requests"], "increments while a slot moves")
 
 
+def check_failover_under_load(environment):
+    """A replica takes over while requests are under way in batches: the tool learns of a node that it did not know."""
+    cluster = environment.cluster(3, 1)
+    primary, replica = cluster.shards[0]
+    process = Benchmark(environment, primary).start(
+        "--cluster", "--duration", "4", "--json", "-", "-P", "16", "-t", "set", "-r", "100000")
+    wait_until(lambda: calls(primary, "set") > 10000, 10, "the load has begun")
+    replica.call("CLUSTER", "FAILOVER")
+    wait_until(lambda: replica.role() == "master", 10, "the replica is elected")
+    served = calls(replica, "set")
+    wait_until(lambda: calls(replica, "set") > served + 1000, 10, "requests reach the new primary")
+    output = process.communicate(timeout=60)[0]
+    expect_equal(process.returncode, 0, output)
+    test = json.loads(output[output.index("{"):])["tests"][0]
+    expect(test["moved"] > 0 and test["errors"] == 0, f"redirected: {test['moved']} MOVED, {test['errors']} errors")
+
+
 class Benchmark:
     """Runs the tool against one server."""
 

@@ -163,6 +163,7 @@ package final class Run: Sendable {
         guard
             errorPrintedAt.compareExchange(expected: printedAt, desired: now, ordering: .relaxed).exchanged
         else { return }
+        let error = TextReport.printable(error)
         warn(topology == nil ? "Error from server: \(error)" : "Error from server \(endpoint.name): \(error)")
     }
 }

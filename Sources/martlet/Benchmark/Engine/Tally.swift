@@ -10,6 +10,20 @@ package struct ErrorCount: Equatable, Sendable {
         self.count = count
         self.example = example
     }
+
+    /// Longest first word that errors are told apart by.
+    package static let wordCharactersMax = 64
+}
+
+extension [String: ErrorCount] {
+    /// A hostile server must not fill the memory with new words.
+    private static var wordsMax: Int { 32 }
+
+    /// Counts errors with one first word, or with all that come after too many different ones.
+    package mutating func note(_ word: String, _ errors: ErrorCount) {
+        let key = self[word] != nil || count < Self.wordsMax ? word : "other errors"
+        self[key, default: ErrorCount(count: 0, example: errors.example)].count += errors.count
+    }
 }
 
 /// What a thread counted since its last report.
@@ -79,9 +93,7 @@ package struct Tally: Sendable {
         if let more = report.delays { delays.add(more) }
         timeline.add(nil, errors: report.errorCount, second: report.second)
         latencySum += report.latencySum
-        for (word, error) in report.errors {
-            errors[word, default: ErrorCount(count: 0, example: error.example)].count += error.count
-        }
+        for (word, error) in report.errors { errors.note(word, error) }
         movedCount += report.movedCount
         askCount += report.askCount
         missedCount += report.missedCount

@@ -13,7 +13,7 @@ extension Worker {
     mutating func dispatch() {
         updateTopology()
         let sendEnd = run.sendEnd
-        while !isSent, outstandingCount + run.workload.requestsPerOperationMax <= outstandingMax {
+        while !isSent, hasRoom {
             let start = schedule?.next ?? now
             if start > now { break }
             guard start < sendEnd, now < sendEnd else {
@@ -27,7 +27,7 @@ extension Worker {
             if !lacksRoom, start >= measureStart { delays?.record(UInt64(max(0, now - start))) }
             dispatchOperation(start: start)
         }
-        lacksRoom = outstandingCount + run.workload.requestsPerOperationMax > outstandingMax
+        lacksRoom = !hasRoom
         for index in dirty {
             connections[index].isDirty = false
             if connections[index].state == .ready {
@@ -37,6 +37,9 @@ extension Worker {
         }
         dirty.removeAll(keepingCapacity: true)
     }
+
+    /// Whether the connections together have room for an operation.
+    var hasRoom: Bool { outstandingCount + run.workload.requestsPerOperationMax <= outstandingMax }
 
     /// Takes one of the operations that this thread may send. They are claimed a few at a time, because all threads
     /// count together.
@@ -54,7 +57,8 @@ extension Worker {
 
     func missedCount() -> Int {
         guard let schedule, run.settings.durationNanoseconds != nil else { return 0 }
-        return schedule.missedCount(before: run.sendEnd)
+        // An interrupted run ends before its time.
+        return schedule.missedCount(before: min(run.sendEnd, now))
     }
 
     private mutating func dispatchOperation(start: Int64) {

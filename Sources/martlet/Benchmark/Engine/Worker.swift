@@ -199,7 +199,7 @@ struct Worker: ~Copyable {
     private func waitNanoseconds() -> Int64 {
         guard phase == .running else { return -1 }
         var next = nextReport
-        if let schedule, !isSent, outstandingCount < outstandingMax { next = min(next, schedule.next) }
+        if let schedule, !isSent, hasRoom { next = min(next, schedule.next) }
         return max(0, next - now)
     }
 
@@ -326,6 +326,7 @@ struct Worker: ~Copyable {
                 return run.fail("Could not connect to \(endpoint(of: index).name): \(error.reason)")
             }
             watch(index, .readable)
+            now = SystemClock.monotonicNanoseconds
             return connected(index)
         }
         if connections[index].waitsForRoom, event.isWritable { flush(index) }
@@ -398,16 +399,16 @@ struct Worker: ~Copyable {
     }
 
     private mutating func scan(_ index: Int, _ bytes: UnsafeRawBufferPointer) {
-        let connection = connections + index
+        // A redirection may add connections, which moves all of them: none is held by its address here.
         var position = 0
-        var scanner = connection.pointee.scanner
+        var scanner = connections[index].scanner
         scanning: while true {
             switch scanner.next(bytes, &position) {
             case .reply:
-                guard let request = connection.pointee.pending.popFirst() else {
+                guard let request = connections[index].pending.popFirst() else {
                     return run.fail("\(endpoint(of: index).name) sent a reply to nothing")
                 }
-                consume(index, request)
+                guard consume(index, request) else { return }
                 complete(request)
             case .error:
                 let text = String(bytes: UnsafeRawBufferPointer(rebasing: bytes[scanner.errorText]))
@@ -430,17 +431,24 @@ struct Worker: ~Copyable {
     }
 
     /// A request is answered: its bytes are of no more use. Those of a batch stay, to be sent again.
+    ///
+    /// - Returns: false when the run is over, because they had not even been sent.
     @inline(__always)
-    private mutating func consume(_ index: Int, _ request: PendingRequest) {
+    private mutating func consume(_ index: Int, _ request: PendingRequest) -> Bool {
         if request.kind == .prefix {
             connections[index].prefixCount -= 1
         } else {
             outstandingCount &-= 1
-            guard isDispatching else { return }
+            guard isDispatching else { return true }
+        }
+        guard connections[index].sentCount >= request.byteCount else {
+            run.fail("\(endpoint(of: index).name) answered a request before it was sent")
+            return false
         }
         connections[index].output.removeFirst(request.byteCount)
         connections[index].sentCount -= request.byteCount
         connections[index].sendEnd -= request.byteCount
+        return true
     }
 
     /// False when the run is over.
@@ -459,10 +467,9 @@ struct Worker: ~Copyable {
             request.redirectCount < Redirection.countMax
         {
             redirect(index, request, redirection)
-            consume(index, request)
-            return true
+            return consume(index, request)
         }
-        consume(index, request)
+        guard consume(index, request) else { return false }
         if request.start >= measureStart {
             note(text)
             run.show(text, from: endpoint(of: index), now: now)
@@ -472,11 +479,10 @@ struct Worker: ~Copyable {
     }
 
     private mutating func note(_ text: String) {
-        let word = String(text.prefix { $0 != " " })
+        let word = String(text.prefix { $0 != " " }.prefix(ErrorCount.wordCharactersMax))
         errorCount += 1
         // A hostile server must not fill the memory with new words.
-        let key = errors[word] != nil || errors.count < 32 ? word : "other errors"
-        errors[key, default: ErrorCount(count: 0, example: String(text.prefix(500)))].count += 1
+        errors.note(word, ErrorCount(count: 1, example: String(text.prefix(500))))
     }
 
     // MARK: Recording

@@ -22,15 +22,16 @@ final class Report {
 
     func add(_ result: TestResult) {
         // A server that cannot do what is asked is not slow or fast at it.
-        guard result.requestCount > result.errorCount else {
+        guard result.replyCount > result.errorCount else {
             let example = result.errors.values.first?.example ?? "no request was answered"
-            return warn("\(result.title): no result: \(example)")
+            return warn("\(result.title): no result: \(TextReport.printable(example))")
         }
         // With -l there is no end to them.
         if options.json != nil || options.html != nil { results.append(result) }
         if options.json == "-" { return }
         if options.csv {
             print(CSVReport.row(result))
+            for remark in TextReport.remarks(result) { warn("\(result.title): \(remark)") }
         } else {
             print(options.quiet ? TextReport.quiet(result) : TextReport.full(result, context))
         }

@@ -5,6 +5,8 @@ package struct TestResult: Sendable {
     package struct Operation: Sendable {
         package var label: String
         package var latencies: LatencyHistogram
+        /// Requests of one operation, and so replies.
+        package var requestCount = 1
     }
 
     package var title: String
@@ -26,13 +28,15 @@ package struct TestResult: Sendable {
     package var threadCount: Int
 
     package init(
-        title: String, labels: [String], tally: Tally, seconds: Double, generatorSeconds: Double, threadCount: Int
+        title: String, labels: [String], requestCounts: [Int] = [], tally: Tally, seconds: Double,
+        generatorSeconds: Double, threadCount: Int
     ) {
         self.title = title
         self.seconds = seconds
         self.generatorSeconds = generatorSeconds
         self.threadCount = threadCount
         operations = zip(labels, tally.latencies).map { Operation(label: $0, latencies: $1) }
+        for (index, count) in requestCounts.enumerated() { operations[index].requestCount = count }
         delays = tally.delays
         latencies = tally.latencies[0]
         for other in tally.latencies.dropFirst() { latencies.add(other) }
@@ -46,6 +50,8 @@ package struct TestResult: Sendable {
     }
 
     package var requestCount: Int { Int(latencies.totalCount) }
+    /// Replies, of which an operation of several requests has several.
+    package var replyCount: Int { operations.reduce(0) { $0 + Int($1.latencies.totalCount) * $1.requestCount } }
     package var errorCount: Int { errors.values.reduce(0) { $0 + $1.count } }
     package var requestsPerSecond: Double { seconds > 0 ? Double(requestCount) / seconds : 0 }
     package var generatorMicrosecondsPerRequest: Double {

@@ -61,11 +61,18 @@ package enum TextReport {
         return line + remarks(result).map { "  \($0)\n" }.joined()
     }
 
+    /// Text of a server, without what a terminal would obey.
+    package static func printable(_ text: String) -> String {
+        String(String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? "." : $0 }))
+    }
+
     /// What a reader must know before the figures are believed.
     package static func remarks(_ result: TestResult) -> [String] {
         var remarks: [String] = []
         for (word, error) in result.errors.sorted(by: { $0.key < $1.key }) {
-            remarks.append("errors: \(error.count) of \(result.requestCount) replies were \(word): \(error.example)")
+            remarks.append(
+                "errors: \(error.count) of \(result.replyCount) replies were \(printable(word)): "
+                    + printable(error.example))
         }
         if result.movedCount + result.askCount > 0 {
             remarks.append("redirections: \(result.movedCount) MOVED, \(result.askCount) ASK")

@@ -50,6 +50,8 @@ package final class CompiledWorkload: @unchecked Sendable {
 
     /// What reports call the operations.
     package let labels: [String]
+    /// Requests of an operation of each label; operations of one label have as many.
+    package let requestCounts: [Int]
     let bytes: UnsafePointer<UInt8>
     /// As many bytes as the largest value has.
     let data: UnsafePointer<UInt8>
@@ -71,12 +73,16 @@ package final class CompiledWorkload: @unchecked Sendable {
     ) {
         var builder = Builder(sizes: sizes, enabled: enabled)
         var labels: [String] = []
+        var requestCounts: [Int] = []
         var operations: [Operation] = []
         for operation in workload.operations {
             let first = builder.requests.count
             for request in operation.requests { builder.add(request, keyPosition: keyPosition) }
             let label = labels.firstIndex(of: operation.label) ?? labels.count
-            if label == labels.count { labels.append(operation.label) }
+            if label == labels.count {
+                labels.append(operation.label)
+                requestCounts.append(operation.requests.count)
+            }
             operations.append(Operation(requests: first..<builder.requests.count, label: UInt16(label)))
         }
         let isUniform =
@@ -84,6 +90,7 @@ package final class CompiledWorkload: @unchecked Sendable {
         uniformBytes = isUniform ? builder.steps[0].count : nil
         requestsPerOperationMax = operations.map(\.requests.count).max()!
         self.labels = labels
+        self.requestCounts = requestCounts
         self.sizes = sizes
         choice = AliasTable(weights: workload.operations.map(\.weight))
         data = frozen(builder.data)
