@@ -4,8 +4,8 @@ import MartletBase
 //
 // `willModify` runs before an entry is changed, replaced or removed: it hands the entry to a point-in-time walk that has
 // not seen it yet, so that the image is exact. `didModify` runs after a change: it counts the change (which makes the
-// dispatcher propagate the command) and is where watched keys, keyspace events, client tracking and blocked clients will
-// hook in. Nothing else in the project changes tables.
+// dispatcher propagate the command), touches watched keys and wakes clients that wait for the key; keyspace events and client
+// tracking will hook in there. Nothing else in the project changes tables.
 //
 // Expiry: a key is gone as soon as its time has passed, whoever looks. A primary deletes it at that moment and says so in
 // the log; a replica hides it and waits for its primary's DEL, so both hold the same data at the same offset.
@@ -47,6 +47,7 @@ package enum KeyEvent: UInt8, Sendable {
     case sortedSetRemoveByRank, sortedSetRemoveByScore, sortedSetRemoveByLex, sortedSetPopMin, sortedSetPopMax
     case sortedSetUnionStore, sortedSetIntersectionStore, sortedSetDifferenceStore, sortedSetRangeStore
     case geoSearchStore, geoRadiusStore
+    case leftPush, rightPush, leftPop, rightPop, listInsert, listSet, listTrim, listRemove
 }
 
 package struct KeyspaceStatistics: Sendable {
@@ -93,6 +94,11 @@ package struct Keyspace: ~Copyable {
     package private(set) var hasRemains = false
     var walk = WalkState()
     var watchedKeys = WatchedKeys()
+    var awaitedKeys = AwaitedKeys()
+    /// Some keys are watched or awaited: changes have to be looked at.
+    private var isObserved = false
+    /// Keys that somebody waits for have changed; see ``takeReadyKey()``.
+    package internal(set) var hasReadyKeys = false
     var expiryCursor = ExpiryCursor()
     var fieldExpiryCursor = FieldExpiryCursor()
 
@@ -314,23 +320,34 @@ package struct Keyspace: ~Copyable {
     }
 
     /// After a change made by a command.
+    ///
+    /// - Parameter count: as how many changes Redis counts it; with 0 alone it is not propagated.
     @inline(__always)
-    package mutating func didModify(_ event: KeyEvent, _ key: Key) {
-        changes &+= 1
-        if !watchedKeys.isEmpty { touchWatched(key, database: selected) }
+    package mutating func didModify(_ event: KeyEvent, _ key: Key, changes count: Int = 1) {
+        changes &+= Int64(count)
+        if isObserved { observe(key, database: selected) }
     }
 
     /// The same for a database that need not be the selected one.
     private mutating func didModify(_ event: KeyEvent, _ key: Key, database: Int) {
         changes &+= 1
-        if !watchedKeys.isEmpty { touchWatched(key, database: database) }
+        if isObserved { observe(key, database: database) }
     }
 
     /// After a change that the node made by itself: it is already in the propagation queue.
     @inline(__always)
     mutating func didRemove(_ event: KeyEvent, _ key: Key) {
-        if !watchedKeys.isEmpty { touchWatched(key, database: selected) }
+        if isObserved { observe(key, database: selected) }
     }
+
+    @inline(never)
+    private mutating func observe(_ key: Key, database: Int) {
+        if awaitedKeys.mayAwait(hash: key.hash) { noteAwaited(key, database: database) }
+        if !watchedKeys.isEmpty { touchWatched(key, database: database) }
+    }
+
+    /// To be called when a key is watched or awaited, or no longer is.
+    mutating func updateObservation() { isObserved = !watchedKeys.isEmpty || !awaitedKeys.isEmpty }
 
     // MARK: Strings
 
@@ -701,6 +718,7 @@ package struct Keyspace: ~Copyable {
     package mutating func flush(database: Int) -> DetachedTables {
         abortWalk()
         if !watchedKeys.isEmpty { touchWatchedKeys(database: database) }
+        if !awaitedKeys.isEmpty { noteAllAwaited(database: database) }
         changes &+= Int64(databases[database].keyCount)
         return databases[database].detach()
     }
@@ -715,6 +733,7 @@ package struct Keyspace: ~Copyable {
         (databases + first).initialize(to: other)
         (databases + second).initialize(to: one)
         if !watchedKeys.isEmpty { for database in [first, second] { touchWatchedKeys(database: database) } }
+        if !awaitedKeys.isEmpty { for database in [first, second] { noteAllAwaited(database: database) } }
     }
 
     // MARK: Iteration

@@ -1,6 +1,6 @@
 import MartletBase
 
-/// A key that some client watches.
+/// A key that some client watches or waits for.
 package struct WatchedKey: Hashable, Sendable {
     package let database: Int
     package let key: [UInt8]
@@ -44,8 +44,16 @@ struct WatchedKeys {
 
 extension Keyspace {
     /// - Returns: the version to compare with at EXEC.
-    package mutating func watch(_ key: WatchedKey) -> UInt64 { watchedKeys.watch(key) }
-    package mutating func unwatch(_ key: WatchedKey) { watchedKeys.unwatch(key) }
+    package mutating func watch(_ key: WatchedKey) -> UInt64 {
+        defer { updateObservation() }
+        return watchedKeys.watch(key)
+    }
+
+    package mutating func unwatch(_ key: WatchedKey) {
+        watchedKeys.unwatch(key)
+        updateObservation()
+    }
+
     package func watchVersion(_ key: WatchedKey) -> UInt64? { watchedKeys.version(key) }
 
     @inline(never)

@@ -11,6 +11,7 @@ extension RDBEncoder {
         case (.hash, .hashtable): return keepsFieldExpiry && container.hasExpiringFields ? .hash2 : .hash
         case (.sortedSet, .listpack): return .sortedSetListpack
         case (.sortedSet, .skiplist): return .sortedSet2
+        case (.list, .listpack), (.list, .quicklist): return .listQuicklist2
         default: preconditionFailure("no type of value has such an encoding")
         }
     }
@@ -20,6 +21,7 @@ extension RDBEncoder {
         case (.hash, .listpack), (.sortedSet, .listpack): append(string: Listpack(container.pointer).bytes)
         case (.hash, .hashtable): append(fieldsOf: container)
         case (.sortedSet, .skiplist): append(membersOf: SortedSetValue(reading: container))
+        case (.list, .listpack), (.list, .quicklist): append(nodesOf: container)
         default: preconditionFailure("no type of value has such an encoding")
         }
     }
@@ -43,6 +45,23 @@ extension RDBEncoder {
         set.forEach(in: 0..<set.count, isReversed: true) { member, score in
             append(element: member)
             append(littleEndian: Int64(bitPattern: score.bitPattern))
+        }
+    }
+
+    /// - Complexity: O(bytes)
+    private mutating func append(nodesOf list: Container) {
+        var count: UInt64 = 0
+        ListValue.forEachNode(of: list) { _ in count += 1 }
+        append(length: count)
+        ListValue.forEachNode(of: list) { node in
+            // Redis holds elements of a gigabyte and more outside of listpacks.
+            if node.byteCount > Listpack.bytesMax, node.count == 1, let only = node.first {
+                append(length: RDBListNode.plain)
+                append(element: node.value(at: only))
+            } else {
+                append(length: RDBListNode.packed)
+                append(string: node.bytes)
+            }
         }
     }
 

@@ -105,6 +105,13 @@ package enum RDBValue {
     }
 }
 
+/// What stands before each node of a list: whether it is one element or a listpack.
+/// (QUICKLIST_NODE_CONTAINER_PLAIN, QUICKLIST_NODE_CONTAINER_PACKED)
+enum RDBListNode {
+    static let plain: UInt64 = 1
+    static let packed: UInt64 = 2
+}
+
 /// Why bytes are not an RDB file, and where.
 package struct RDBError: Error, Equatable, Sendable, CustomStringConvertible {
     package enum Cause: Equatable, Sendable {

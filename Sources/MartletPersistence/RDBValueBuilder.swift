@@ -16,6 +16,7 @@ struct RDBValueBuilder {
     private var left: UInt64?
     private var hash: HashValue?
     private var sortedSet: SortedSetValue?
+    private var list: ListValue?
     /// What the times of fields are relative to. (Redis 7.4)
     private var expiryBase: Int64 = 0
 
@@ -25,9 +26,9 @@ struct RDBValueBuilder {
         switch type {
         case .hash, .hashZipmap, .hashZiplist, .hashListpack, .hash2, .hashExpiring, .hashListpackExpiring: break
         case .sortedSet, .sortedSet2, .sortedSetZiplist, .sortedSetListpack: break
-        case .string, .list, .set, .modulePreRelease, .module2, .listZiplist, .setIntset, .listQuicklist,
-            .streamListpacks, .listQuicklist2, .streamListpacks2, .setListpack, .streamListpacks3,
-            .hashListpackExpiringPreRelease:
+        case .list, .listZiplist, .listQuicklist, .listQuicklist2: list = ListValue(limits: store.pointee.limits)
+        case .string, .set, .modulePreRelease, .module2, .setIntset, .streamListpacks, .streamListpacks2, .setListpack,
+            .streamListpacks3, .hashListpackExpiringPreRelease:
             throw .invalid(.unsupportedType(type))
         }
     }
@@ -45,7 +46,7 @@ struct RDBValueBuilder {
     /// Gives back what was made of a value that will not be complete.
     func discard() { container?.destroy() }
 
-    private var container: Container? { hash?.container ?? sortedSet?.container }
+    private var container: Container? { hash?.container ?? sortedSet?.container ?? list?.container }
 
     /// Reads the next element; changes nothing if it is not complete.
     ///
@@ -89,9 +90,23 @@ struct RDBValueBuilder {
         case .sortedSetZiplist:
             try readZiplistMembers(try reader.bytes(scratch: &scratch))
             return true
-        case .string, .list, .set, .modulePreRelease, .module2, .listZiplist, .setIntset, .listQuicklist,
-            .streamListpacks, .listQuicklist2, .streamListpacks2, .setListpack, .streamListpacks3,
-            .hashListpackExpiringPreRelease:
+        case .list:
+            guard left != nil else { return try begin(&reader) }
+            list?.push(try reader.bytes(scratch: &scratch), at: .tail)
+            return countDown()
+        case .listZiplist:
+            try readZiplistNode(try reader.bytes(scratch: &scratch))
+            return true
+        case .listQuicklist:
+            guard left != nil else { return try begin(&reader) }
+            try readZiplistNode(try reader.bytes(scratch: &scratch))
+            return countDown()
+        case .listQuicklist2:
+            guard left != nil else { return try begin(&reader) }
+            try readNode(kind: try reader.length(), try reader.bytes(scratch: &scratch))
+            return countDown()
+        case .string, .set, .modulePreRelease, .module2, .setIntset, .streamListpacks, .streamListpacks2, .setListpack,
+            .streamListpacks3, .hashListpackExpiringPreRelease:
             throw .invalid(.unsupportedType(type))
         }
     }
@@ -110,6 +125,24 @@ struct RDBValueBuilder {
         guard let count = left else { return true }
         left = count - 1
         return count == 1
+    }
+
+    // MARK: - Lists
+
+    private mutating func readNode(kind: UInt64, _ bytes: UnsafeRawBufferPointer) throws(RDBReadFailure) {
+        switch kind {
+        case RDBListNode.plain: list?.push(bytes, at: .tail)
+        case RDBListNode.packed:
+            guard Listpack.isValid(bytes, deep: true) else { throw corrupt }
+            list?.append(node: Listpack(copying: bytes))
+        default: throw corrupt
+        }
+    }
+
+    /// A node, or a whole list, of before Redis 7.
+    private mutating func readZiplistNode(_ bytes: UnsafeRawBufferPointer) throws(RDBReadFailure) {
+        guard Ziplist.isValid(bytes, deep: true) else { throw corrupt }
+        for value in Ziplist(bytes) { list?.push(value, at: .tail) }
     }
 
     // MARK: - Hashes

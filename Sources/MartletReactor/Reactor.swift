@@ -198,6 +198,7 @@ package struct Reactor: ~Copyable {
         if ioThreads != nil { countWork(until: start) }
         let isIdle = resumed.isEmpty && !node.wantsTurn && !node.hasUrgentWork
         var timeout = isIdle ? max(0, nextCron - now) : 0
+        if let wait = node.millisecondsToDeadline(monotonicNow: now) { timeout = min(timeout, wait) }
         if ioThreads != nil { timeout = ioTimeout(timeout) }
         let eventCount = poller.wait(timeoutMilliseconds: Int(timeout))
         if ioThreads != nil { wokeUpForIOThreads() }
@@ -443,6 +444,7 @@ package struct Reactor: ~Copyable {
     mutating func close(_ connection: ConnectionPointer, isWatched: Bool = true) {
         guard !connection.pointee.isClosed else { return }
         connection.pointee.isClosed = true
+        connection.pointee.client.pointee.flags.insert(.disconnected)
         if connection.pointee.thread == 0 {
             if isWatched { poller.remove(connection.pointee.fd) }
             Socket.close(connection.pointee.fd)

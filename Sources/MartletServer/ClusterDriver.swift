@@ -33,6 +33,7 @@ extension Node {
         // The bus' notice may come a turn later; writes are taken, and logged, from the moment that the view allows them.
         if !view.isReplica, isFollowing { becomePrimary() }
         updateReplicaGate()
+        if !blocked.isEmpty { redirectBlockedClients(view) }
     }
 
     /// The bus answered a CLUSTER subcommand.

@@ -22,6 +22,8 @@ extension Node {
         if defragmentation.hasWork, !debugSettings.isCronPaused { defragment(clock: services.monotonicMicroseconds) }
         if keyspace.hasRemains { keyspace.freeRemains(limit: Self.elementsFreedPerTurn) }
         if !lostSlots.isEmpty { deleteLostKeys(limit: Self.lostKeysPerTurn) }
+        if keyspace.hasReadyKeys { serveBlockedClients() }
+        if blocked.nextDeadline != nil { endExpiredWaits() }
         if keyspace.propagation.isOn { flushPropagation() }
         endReplicationTurn()
     }

@@ -34,6 +34,7 @@ struct DataDigest {
         mix(UInt32(entry.type.rawValue))
         switch entry.type {
         case .string: mix(entry.string)
+        case .list: ListValue.forEachNode(of: entry.container) { for element in $0.values { mix(element) } }
         case .hash:
             entry.container.forEachField { field, value, _ in
                 var pair = DataDigest()
@@ -52,7 +53,7 @@ struct DataDigest {
                 pair.bytes.withUnsafeBytes { add($0) }
                 return true
             }
-        case .list, .set, .stream: preconditionFailure("no such type of value yet")
+        case .set, .stream: preconditionFailure("no such type of value yet")
         }
         if entry.hasExpiry { add(StaticString("!!expire!!").bytes) }
     }

@@ -102,6 +102,10 @@ package struct Node: ~Copyable {
     package private(set) var clients: [ClientPointer] = []
     /// Those that wait for something.
     package private(set) var parkedClients: [ClientPointer] = []
+    /// Those of them that wait for keys.
+    var blocked = BlockedClients()
+    /// How many of them wait for replicas.
+    private(set) var replicaWaitCount = 0
     /// Those of them that wait for an answer, by its token.
     private var awaitingAnswer: [UInt64: ClientPointer] = [:]
     package private(set) var nextClientID: UInt64 = 1
@@ -181,7 +185,7 @@ package struct Node: ~Copyable {
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
-        .string, .transactions, .bitmap, .hash, .sortedSet, .geo, .generic, .expiry, .scan, .object, .dump,
+        .string, .list, .hash, .sortedSet, .transactions, .bitmap, .geo, .generic, .expiry, .scan, .object, .dump,
         .internalDump, .dataset, .connection, .server, .info, .function, .debug, .memory, .miscellaneous,
         .cluster, .clusterClient, .keyMigration, .replication, .replicationWait,
     ]
@@ -284,11 +288,20 @@ package struct Node: ~Copyable {
         client.pointee.parked = reason
         client.pointee.parkedIndex = parkedClients.count
         parkedClients.append(client)
-        if case .answer(let token) = reason { awaitingAnswer[token] = client }
+        switch reason {
+        case .answer(let token): awaitingAnswer[token] = client
+        case .replicas: replicaWaitCount += 1
+        case .notParked, .pause, .migratingKey, .shutdown, .keys: break
+        }
     }
 
     private mutating func endPark(_ client: ClientPointer) {
-        if case .answer(let token) = client.pointee.parked { awaitingAnswer[token] = nil }
+        switch client.pointee.parked {
+        case .answer(let token): awaitingAnswer[token] = nil
+        case .replicas: replicaWaitCount -= 1
+        case .keys(let ticket): removeWait(ticket)
+        case .notParked, .pause, .migratingKey, .shutdown: break
+        }
         client.pointee.parked = .notParked
         let last = parkedClients.removeLast()
         guard last != client else { return }

@@ -553,6 +553,83 @@ def geo_command(source):
     return spoil(source, [name] + arguments)
 
 
+def list_command(source):
+    key = source.key
+    chance = source.chance
+    name = source.one_of([
+        "LPUSH", "LPUSH", "LPUSH", "RPUSH", "RPUSH", "RPUSH", "LPUSHX", "RPUSHX", "LPOP", "RPOP", "LLEN", "LINDEX",
+        "LINDEX", "LSET", "LSET", "LRANGE", "LRANGE", "LTRIM", "LREM", "LREM", "LINSERT", "LINSERT", "LPOS", "LPOS",
+        "LMOVE", "RPOPLPUSH", "LMPOP", "BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "SET", "DEL", "OBJECT"])
+
+    def element():
+        """Often one that is in several lists."""
+        if chance(2):
+            return bytes(source.random.choices(b"xy", k=source.below(20_000)))
+        return source.one_of("abcde") if chance(40) else source.below(12) if chance(50) else source.value()
+
+    def end():
+        return source.word("LEFT", "RIGHT")
+
+    def timeout():
+        # Ten milliseconds at most: nobody pushes meanwhile.
+        return source.one_of(["0.001", "0.01", ".005", "1e-3", "0x1p-8"]) if chance(90) else source.one_of(
+            ["-1", "", "x", "nan", "inf", "1e4000", "-0.5"])
+
+    def several():
+        keys = source.some_keys()
+        options = source.one_of([[], [], [source.word("COUNT"), source.below(5)], [source.word("COUNT"), source.integer()]])
+        return [len(keys) if chance(95) else source.integer()] + keys + [end()] + options
+
+    waits = name.startswith("B")
+    if waits and not chance(15):
+        # Each that has to wait costs time.
+        name = name[1:]
+        waits = False
+    if name in ("LPUSH", "RPUSH", "LPUSHX", "RPUSHX"):
+        arguments = [key()] + [element() for _ in range(source.one_of([1, 1, 2, 5, 40 if chance(20) else 3]))]
+    elif name in ("LPOP", "RPOP"):
+        arguments = [key()] + ([source.index()] if chance(40) else [])
+    elif name in ("LLEN", "DEL"):
+        arguments = [key()]
+    elif name == "OBJECT":
+        arguments = [source.word("ENCODING"), key()]
+    elif name == "SET":
+        arguments = [key(), source.value()]
+        if chance(70):
+            name, arguments = "LLEN", arguments[:1]
+    elif name == "LINDEX":
+        arguments = [key(), source.index()]
+    elif name == "LSET":
+        arguments = [key(), source.index(), element()]
+    elif name in ("LRANGE", "LTRIM"):
+        arguments = [key(), source.index(), source.index()]
+        if name == "LTRIM" and chance(70):
+            arguments[1:] = [source.below(4), -1 - source.below(4)]
+    elif name == "LREM":
+        arguments = [key(), source.random.randint(-3, 3) if chance(90) else source.integer(), element()]
+    elif name == "LINSERT":
+        arguments = [key(), source.word("BEFORE", "AFTER"), element(), element()]
+    elif name == "LPOS":
+        arguments = [key(), element()]
+        for _ in range(source.below(4)):
+            # What the least number does is chance in Redis 7.0: it has no opposite.
+            number = source.random.randint(-3, 3) if chance(90) else max(-2**62, source.one_of([source.below(70), 2**62, -7]))
+            arguments += [source.word("RANK", "COUNT", "MAXLEN"), number if chance(95) else "x"]
+        if chance(3):
+            arguments.pop()
+    elif name in ("LMOVE", "BLMOVE"):
+        arguments = [key(), key(), end(), end()]
+    elif name in ("RPOPLPUSH", "BRPOPLPUSH"):
+        arguments = [key(), key()]
+    elif name in ("LMPOP", "BLMPOP"):
+        arguments = several()
+    else:
+        arguments = source.some_keys()
+    if waits:
+        arguments = [timeout()] + arguments if name == "BLMPOP" else arguments + [timeout()]
+    return spoil(source, [name] + arguments)
+
+
 def spoil(source, command):
     """Rarely drops or adds an argument."""
     if source.chance(1):
@@ -562,7 +639,7 @@ def spoil(source, command):
 
 FAMILIES = {
     "string": string_command, "bitmap": bitmap_command, "generic": generic_command, "hash": hash_command,
-    "sorted_set": sorted_set_command, "geo": geo_command}
+    "list": list_command, "sorted_set": sorted_set_command, "geo": geo_command}
 
 # Whose elements come in an order that every server chooses: how many of them belong together.
 UNORDERED = {"HGETALL": 2, "HKEYS": 1, "HVALS": 1}

@@ -28,7 +28,8 @@ package struct Container {
         case .listpack, .intset: return 1
         case .hashtable where type == .hash: return fieldTable.pointee.fields.count
         case .skiplist: return sortedSet.pointee.count
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
+        case .quicklist: return Quicklist(pointer).nodeCount
+        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
         }
     }
 
@@ -42,7 +43,8 @@ package struct Container {
         case .intset: IntSet(pointer).destroy()
         case .hashtable where type == .hash: FieldTable.free(fieldTable, membersAreFreed: membersAreFreed)
         case .skiplist: LargeSortedSet.destroy(sortedSet, membersAreFreed: membersAreFreed)
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
+        case .quicklist: Quicklist(pointer).destroy()
+        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
         }
     }
 
@@ -54,12 +56,13 @@ package struct Container {
     /// - Returns: true when everything is freed.
     func freeSome(from position: inout Int, limit: inout Int) -> Bool {
         switch encoding {
+        case .quicklist: return Quicklist(pointer).freeSome(from: &position, limit: &limit)
         case .hashtable where type == .hash:
             guard fieldTable.pointee.freeSome(from: &position, limit: &limit) else { return false }
             destroy()
             return true
         case .skiplist: return LargeSortedSet.freeSome(sortedSet, from: &position, limit: &limit)
-        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .stream:
+        case .listpack, .intset, .integer, .embedded, .raw, .hashtable, .stream:
             destroy()
             return true
         }
@@ -74,7 +77,8 @@ package struct Container {
         case .hashtable where type == .hash:
             copy.pointer = UnsafeMutableRawPointer(fieldTable.pointee.copy(store))
         case .skiplist: copy.pointer = UnsafeMutableRawPointer(LargeSortedSet.copy(sortedSet, store))
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
+        case .quicklist: copy.pointer = Quicklist(pointer).copy().pointer
+        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
         }
         return copy
     }
@@ -90,7 +94,8 @@ package struct Container {
         case .hashtable where type == .hash:
             return fieldTable.pointee.tableBytes + fieldTable.pointee.fields.memberBytes(samples: samples)
         case .skiplist: return sortedSet.pointee.memoryBytes(samples: samples)
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
+        case .quicklist: return Quicklist(pointer).memoryBytes(samples: samples)
+        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
         }
     }
 
@@ -103,7 +108,8 @@ package struct Container {
         case .intset: return IntSet(pointer).count
         case .hashtable where type == .hash: return fieldTable.pointee.fields.count
         case .skiplist: return sortedSet.pointee.count
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
+        case .quicklist: return Quicklist(pointer).count
+        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
         }
     }
 
@@ -128,7 +134,8 @@ package struct Container {
         case .intset: precondition(count == 0 || IntSet.isValid(IntSet(pointer).bytes, deep: true), "integers in order")
         case .hashtable where type == .hash: fieldTable.pointee.invariants()
         case .skiplist: sortedSet.pointee.invariants()
-        case .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
+        case .quicklist: Quicklist(pointer).invariants()
+        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
         }
     }
 

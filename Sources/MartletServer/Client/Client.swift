@@ -14,6 +14,8 @@ package enum Parked: Equatable, Sendable {
     case replicas(count: Int, offset: Int64, deadline: Int64)
     /// SHUTDOWN waits for replicas.
     case shutdown
+    /// BLPOP and others: one of some keys changes, or the time is over. See Blocking/BlockedClients.swift.
+    case keys(ticket: UInt64)
 }
 
 /// One client's side of the conversation: what it chose, where it stands, what it is to be told.
@@ -49,6 +51,8 @@ package struct Client: ~Copyable {
         package static let unixSocket = Flags(rawValue: 1 << 13)
         /// MULTI was given: commands are queued.
         package static let inTransaction = Flags(rawValue: 1 << 14)
+        /// The other side has closed the connection, or is about to lose it: replies will not arrive.
+        package static let disconnected = Flags(rawValue: 1 << 15)
 
         /// Any of these sends a command through the slow gates.
         static let unusual: Flags = [

@@ -394,15 +394,19 @@ extension Node {
 
     /// Ends the wait of a client. - Returns: false if it does not wait for something that may be cut short.
     mutating func unblock(clientWithID id: Int64, withError isError: Bool) -> Bool {
-        guard let client = client(withID: id), case .replicas(_, let offset, _) = client.pointee.parked else {
-            return false
+        guard let client = client(withID: id) else { return false }
+        let error: ReplyError? = isError ? .text("UNBLOCKED client unblocked via CLIENT UNBLOCK") : nil
+        switch client.pointee.parked {
+        case .keys: endWait(of: client, with: error)
+        case .replicas(_, let offset, _):
+            if let error {
+                client.pointee.reply.error(error)
+            } else {
+                client.pointee.reply.integer(countAcknowledged(offset))
+            }
+            unpark(client)
+        case .notParked, .answer, .pause, .migratingKey, .shutdown: return false
         }
-        if isError {
-            client.pointee.reply.error(.text("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
-        } else {
-            client.pointee.reply.integer(countAcknowledged(offset))
-        }
-        unpark(client)
         return true
     }
 }

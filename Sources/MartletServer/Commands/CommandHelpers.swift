@@ -63,6 +63,12 @@ extension Request {
 }
 
 extension Keyspace {
+    /// Deletes the key of a container that the running command has emptied: an event, but no change of its own.
+    mutating func deleteEmptied(_ key: Key) {
+        _ = delete(key)
+        changes &-= 1
+    }
+
     /// Puts another command in the place of the running one, for replicas and the log.
     mutating func propagateInstead(_ arguments: UnsafeRawBufferPointer...) { propagateInstead(arguments) }
 

@@ -192,6 +192,7 @@ extension Node {
             }
         }
         if lockedKeys.isEmpty { setGate(.lockedKeys, false) }
+        if !blocked.postponed.isEmpty { retryPostponedWaits() }
         reportPause()
         for client in parkedClients where client.pointee.parked == .migratingKey { unpark(client) }
     }

@@ -177,10 +177,12 @@ extension Node {
             }
             if !client.pointee.flags.isDisjoint(with: .unusual) {
                 runUnusual(request, command, index: index, client)
+                if keyspace.hasReadyKeys { serveBlockedClients() }
                 return true
             }
         }
         call(request, command, index: index, client)
+        if keyspace.hasReadyKeys { serveBlockedClients() }
         return true
     }
 
@@ -348,7 +350,7 @@ extension Node {
     // MARK: Errors
 
     @inline(never)
-    private mutating func fail(_ error: ReplyError, index: Int, _ client: ClientPointer) {
+    mutating func fail(_ error: ReplyError, index: Int, _ client: ClientPointer) {
         commandStatistics[index].failedCalls += 1
         count(error)
         client.pointee.reply.error(error)

@@ -320,7 +320,7 @@ extension Node {
 
     /// Answers clients in WAIT whose replicas have acknowledged, or whose time is over.
     mutating func answerWaiting() {
-        guard !parkedClients.isEmpty else { return }
+        guard replicaWaitCount > 0 else { return }
         for client in parkedClients {
             guard case .replicas(let wanted, let offset, let deadline) = client.pointee.parked else { continue }
             let count = countAcknowledged(offset)
@@ -330,10 +330,14 @@ extension Node {
         }
     }
 
-    /// A replica acknowledges nothing to its clients.
+    /// A replica acknowledges nothing to its clients, and takes nothing out of keys for them.
+    /// (disconnectAllBlockedClients)
     mutating func refuseWaiting() {
         for client in parkedClients {
-            guard case .replicas = client.pointee.parked else { continue }
+            switch client.pointee.parked {
+            case .replicas, .keys: break
+            case .notParked, .answer, .pause, .migratingKey, .shutdown: continue
+            }
             client.pointee.reply.error(
                 .text("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"))
             client.pointee.flags.insert(.closeAfterReply)

@@ -46,9 +46,9 @@ extension Node {
     package mutating func follow(host: String, port: Int, sharesHistory: Bool = true) {
         if let primary = replication.primary, primary.host == host, primary.port == port { return }
         let contact = sharesHistory ? lastPrimaryContact : 0
+        refuseWaiting()
         if replication.primary == nil {
             flushPropagation()
-            refuseWaiting()
             if replication.feed.log.isActive {
                 Log.notice(
                     "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer."

@@ -13,12 +13,20 @@ import MartletRESP
 //
 // Source: Redis 7.0 multi.c.
 
-/// A command that waits for EXEC.
+/// A command that waits, for EXEC or for a key.
 struct QueuedCommand {
     /// The arguments, back to back.
     let bytes: [UInt8]
     let counts: [Int]
     let command: Int
+
+    init(_ request: Request, command: Int) {
+        var bytes: [UInt8] = []
+        for argument in 0..<request.count { bytes.append(contentsOf: request[argument]) }
+        self.bytes = bytes
+        counts = (0..<request.count).map { request[$0].count }
+        self.command = command
+    }
 }
 
 /// What a client with MULTI or WATCH carries.
@@ -129,14 +137,7 @@ extension Node {
 
     /// Keeps a command for EXEC.
     mutating func queue(_ request: Request, command index: Int, _ client: ClientPointer) {
-        var bytes: [UInt8] = []
-        var counts: [Int] = []
-        counts.reserveCapacity(request.count)
-        for argument in 0..<request.count {
-            bytes.append(contentsOf: request[argument])
-            counts.append(request[argument].count)
-        }
-        client.pointee.transaction?.queue.append(QueuedCommand(bytes: bytes, counts: counts, command: index))
+        client.pointee.transaction?.queue.append(QueuedCommand(request, command: index))
         let flags = commands.hot[index].flags
         if !flags.isDisjoint(with: [.write, .mayReplicate]) { client.pointee.transaction?.hasWrites = true }
         if flags.contains(.waits) { client.pointee.transaction?.waits = true }
@@ -258,7 +259,7 @@ extension Node {
     }
 
     /// Hands a queued command out as a request.
-    private mutating func withRequest(_ queued: QueuedCommand, _ body: (inout Node, Request) -> Void) {
+    mutating func withRequest<Result>(_ queued: QueuedCommand, _ body: (inout Node, Request) -> Result) -> Result {
         queued.bytes.withUnsafeBytes { bytes in
             withUnsafeTemporaryAllocation(of: UnsafeRawBufferPointer.self, capacity: queued.counts.count) { arguments in
                 var offset = 0
@@ -276,7 +277,7 @@ extension Node {
                     request.keyHash = keyspace.hash(request[firstKey])
                     if isClustered { request.slot = HashSlot.of(request[firstKey]).rawValue }
                 }
-                body(&self, request)
+                return body(&self, request)
             }
         }
     }
