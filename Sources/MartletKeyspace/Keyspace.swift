@@ -48,6 +48,10 @@ package enum KeyEvent: UInt8, Sendable {
     case sortedSetUnionStore, sortedSetIntersectionStore, sortedSetDifferenceStore, sortedSetRangeStore
     case geoSearchStore, geoRadiusStore
     case leftPush, rightPush, leftPop, rightPop, listInsert, listSet, listTrim, listRemove
+    case setAdd, setRemove, setPop, setIntersectionStore, setUnionStore, setDifferenceStore
+    /// A count of a HyperLogLog was computed and kept: no event that clients are told of.
+    case hyperLogLogAdd, hyperLogLogCount
+    case sortStore
 }
 
 package struct KeyspaceStatistics: Sendable {
@@ -534,6 +538,15 @@ package struct Keyspace: ~Copyable {
         let place = databases[selected].place(of: key)
         store(.string(databases[selected].pool, key: key.bytes, block: block, expiry: old.expiry), at: place, key)
         return block.bytes
+    }
+
+    /// The bytes of a string, to be written over in place. The caller calls ``didModify(_:_:)``.
+    ///
+    /// - Precondition: `entry` is a string and no integer.
+    package mutating func overwriteString(_ entry: Entry) -> UnsafeMutableRawPointer {
+        precondition(entry.isString && !entry.isInteger)
+        willModify(entry)
+        return entry.stringStart
     }
 
     // MARK: Containers

@@ -9,6 +9,8 @@ extension RDBEncoder {
         switch (container.type, container.encoding) {
         case (.hash, .listpack): return .hashListpack
         case (.hash, .hashtable): return keepsFieldExpiry && container.hasExpiringFields ? .hash2 : .hash
+        case (.set, .intset): return .setIntset
+        case (.set, .listpack), (.set, .hashtable): return .set
         case (.sortedSet, .listpack): return .sortedSetListpack
         case (.sortedSet, .skiplist): return .sortedSet2
         case (.list, .listpack), (.list, .quicklist): return .listQuicklist2
@@ -20,6 +22,8 @@ extension RDBEncoder {
         switch (container.type, container.encoding) {
         case (.hash, .listpack), (.sortedSet, .listpack): append(string: Listpack(container.pointer).bytes)
         case (.hash, .hashtable): append(fieldsOf: container)
+        case (.set, .intset): append(string: IntSet(container.pointer).bytes)
+        case (.set, .listpack), (.set, .hashtable): append(membersOfSet: container)
         case (.sortedSet, .skiplist): append(membersOf: SortedSetValue(reading: container))
         case (.list, .listpack), (.list, .quicklist): append(nodesOf: container)
         default: preconditionFailure("no type of value has such an encoding")
@@ -34,6 +38,15 @@ extension RDBEncoder {
             append(element: field)
             append(element: value)
             if withExpiry { append(littleEndian: expiry ?? -1) }
+        }
+    }
+
+    /// - Complexity: O(members)
+    private mutating func append(membersOfSet set: Container) {
+        append(length: UInt64(set.count))
+        set.forEachMember { member in
+            append(element: member)
+            return true
         }
     }
 

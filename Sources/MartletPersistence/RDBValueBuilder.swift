@@ -15,6 +15,7 @@ struct RDBValueBuilder {
     /// Elements to come; nil while nothing was read.
     private var left: UInt64?
     private var hash: HashValue?
+    private var set: SetMembers?
     private var sortedSet: SortedSetValue?
     private var list: ListValue?
     /// What the times of fields are relative to. (Redis 7.4)
@@ -25,10 +26,11 @@ struct RDBValueBuilder {
         self.store = store
         switch type {
         case .hash, .hashZipmap, .hashZiplist, .hashListpack, .hash2, .hashExpiring, .hashListpackExpiring: break
+        case .set, .setIntset, .setListpack: break
         case .sortedSet, .sortedSet2, .sortedSetZiplist, .sortedSetListpack: break
         case .list, .listZiplist, .listQuicklist, .listQuicklist2: list = ListValue(limits: store.pointee.limits)
-        case .string, .set, .modulePreRelease, .module2, .setIntset, .streamListpacks, .streamListpacks2, .setListpack,
-            .streamListpacks3, .hashListpackExpiringPreRelease:
+        case .string, .modulePreRelease, .module2, .streamListpacks, .streamListpacks2, .streamListpacks3,
+            .hashListpackExpiringPreRelease:
             throw .invalid(.unsupportedType(type))
         }
     }
@@ -46,7 +48,7 @@ struct RDBValueBuilder {
     /// Gives back what was made of a value that will not be complete.
     func discard() { container?.destroy() }
 
-    private var container: Container? { hash?.container ?? sortedSet?.container ?? list?.container }
+    private var container: Container? { hash?.container ?? set?.container ?? sortedSet?.container ?? list?.container }
 
     /// Reads the next element; changes nothing if it is not complete.
     ///
@@ -74,6 +76,22 @@ struct RDBValueBuilder {
             let bytes = try reader.bytes(scratch: &scratch)
             guard Zipmap.isValid(bytes, deep: true) else { throw corrupt }
             for (field, value) in Zipmap(bytes) { try add(field, value) }
+            return true
+        case .set:
+            guard left != nil else { return try begin(&reader) }
+            try add(member: try reader.bytes(scratch: &scratch))
+            return countDown()
+        case .setIntset:
+            let bytes = try reader.bytes(scratch: &scratch)
+            guard IntSet.isValid(bytes, deep: true) else { throw corrupt }
+            set = SetMembers(IntSet(copying: bytes), store)
+            return true
+        case .setListpack:
+            let bytes = try reader.bytes(scratch: &scratch)
+            guard Listpack.isValid(bytes, deep: true) else { throw corrupt }
+            let listpack = Listpack(copying: bytes)
+            defer { listpack.destroy() }
+            for member in listpack.values { try add(member: member) }
             return true
         case .sortedSet, .sortedSet2:
             guard left != nil else { return try begin(&reader) }
@@ -105,8 +123,8 @@ struct RDBValueBuilder {
             guard left != nil else { return try begin(&reader) }
             try readNode(kind: try reader.length(), try reader.bytes(scratch: &scratch))
             return countDown()
-        case .string, .set, .modulePreRelease, .module2, .setIntset, .streamListpacks, .streamListpacks2, .setListpack,
-            .streamListpacks3, .hashListpackExpiringPreRelease:
+        case .string, .modulePreRelease, .module2, .streamListpacks, .streamListpacks2, .streamListpacks3,
+            .hashListpackExpiringPreRelease:
             throw .invalid(.unsupportedType(type))
         }
     }
@@ -209,6 +227,17 @@ struct RDBValueBuilder {
             guard let value = values.next(), case .integer(let time) = values.next() else { throw corrupt }
             try add(field, value, expiry: time == 0 ? nil : time)
         }
+    }
+
+    // MARK: - Sets
+
+    private mutating func add(member: UnsafeRawBufferPointer) throws(RDBReadFailure) {
+        try add(member: .bytes(member))
+    }
+
+    private mutating func add(member: StringView) throws(RDBReadFailure) {
+        if set == nil { set = SetMembers(store) }
+        guard set?.insert(member) == true else { throw corrupt }
     }
 
     // MARK: - Sorted sets

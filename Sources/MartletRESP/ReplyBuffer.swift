@@ -280,11 +280,20 @@ package struct ReplyBuffer: ~Copyable {
 
     package mutating func deferredAggregate() -> Deferred { Deferred(position: count) }
 
-    /// Writes the header behind the elements and rotates it to their front.
     package mutating func endArray(_ start: Deferred, count elements: Int) {
-        let position = start.position
         let end = count
         array(elements)
+        rotate(start.position, end)
+    }
+
+    package mutating func endSet(_ start: Deferred, count elements: Int) {
+        let end = count
+        set(elements)
+        rotate(start.position, end)
+    }
+
+    /// Puts the header, which was written behind the elements, in front of them.
+    private func rotate(_ position: Int, _ end: Int) {
         let headerCount = count - end
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 32) { header in
             for index in 0..<headerCount { header[index] = base[end + index] }

@@ -53,7 +53,12 @@ struct DataDigest {
                 pair.bytes.withUnsafeBytes { add($0) }
                 return true
             }
-        case .set, .stream: preconditionFailure("no such type of value yet")
+        case .set:
+            entry.container.forEachMember { member in
+                member.withBytes { add($0) }
+                return true
+            }
+        case .stream: preconditionFailure("no such type of value yet")
         }
         if entry.hasExpiry { add(StaticString("!!expire!!").bytes) }
     }

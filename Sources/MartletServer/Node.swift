@@ -185,8 +185,8 @@ package struct Node: ~Copyable {
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
-        .string, .list, .hash, .sortedSet, .transactions, .bitmap, .geo, .generic, .expiry, .scan, .object, .dump,
-        .internalDump, .dataset, .connection, .server, .info, .function, .debug, .memory, .miscellaneous,
+        .string, .list, .hash, .set, .sortedSet, .transactions, .bitmap, .geo, .hyperLogLog, .generic, .sort, .expiry, .scan,
+        .object, .dump, .internalDump, .dataset, .connection, .server, .info, .function, .debug, .memory, .miscellaneous,
         .cluster, .clusterClient, .keyMigration, .replication, .replicationWait,
     ]
 

@@ -20,7 +20,9 @@ BATCH = 200
 class Source:
     """Random arguments from one seed."""
 
-    def __init__(self, seed, family):
+    def __init__(self, seed, family, makes_choices=False):
+        # Whether commands may come of which chance decides the reply.
+        self.makes_choices = makes_choices
         self.random = random.Random(f"{family}:{seed}")
         self.keys = [f"{{{family}:{seed}}}:{number}" for number in range(12)]
         self.one_of = self.random.choice
@@ -630,6 +632,170 @@ def list_command(source):
     return spoil(source, [name] + arguments)
 
 
+def set_command(source):
+    key = source.key
+    chance = source.chance
+    names = [
+        "SADD", "SADD", "SADD", "SADD", "SADD", "SADD", "SREM", "SREM", "SMOVE", "SISMEMBER", "SMISMEMBER", "SCARD",
+        "SMEMBERS", "SSCAN", "SPOP", "SRANDMEMBER", "SINTER", "SINTERCARD", "SINTERSTORE", "SUNION", "SUNIONSTORE",
+        "SDIFF", "SDIFFSTORE", "SET", "DEL", "OBJECT", "COPY", "RENAME", "TYPE"]
+    # What is chosen at random can only be compared where the result is, not the reply.
+    name = source.one_of(names + ["SPOP"] * 6 if source.makes_choices else names)
+
+    def member():
+        # Keys with an even number hold integers alone, mostly.
+        if chance(60):
+            return source.below(60)
+        if chance(5):
+            return source.one_of([2**15, -(2**15) - 1, 2**31, -(2**31) - 1, 2**63 - 1, -(2**63)])
+        return f"member {source.below(200)}" if chance(60) else source.value()
+
+    def members():
+        if chance(60):
+            return [source.below(1000) for _ in range(source.one_of([1, 2, 5, 40, 200 if chance(20) else 3]))]
+        return [member() for _ in range(source.one_of([1, 1, 2, 5, 30, 150 if chance(20) else 3]))]
+
+    if name in ("SADD", "SREM", "SMISMEMBER"):
+        arguments = [key()] + members()
+    elif name == "SMOVE":
+        arguments = [key(), key(), member()]
+    elif name == "SISMEMBER":
+        arguments = [key(), member()]
+    elif name == "SSCAN":
+        arguments = [key(), 0 if chance(95) else source.integer(), "COUNT", 100_000]
+        if chance(40):
+            arguments += [source.word("MATCH"), source.one_of(["*", "1*", "member*", "[2-4]*", "?"])]
+        if chance(5):
+            arguments += source.one_of([["TYPE", "set"], ["COUNT", source.one_of([0, -1, "x"])], ["MATCH"], [""]])
+        if arguments[1] != 0:
+            arguments[0] = "none"
+    elif name == "SPOP" and source.makes_choices:
+        arguments = [key()] + ([source.one_of([1, 2, 5, 30, 300])] if chance(60) else [])
+    elif name in ("SPOP", "SRANDMEMBER"):
+        arguments = [key(), source.one_of([0, 5000, 5000, 5000, 5000, "x", "", "-1x", 2**63, -(2**63)])]
+        if name == "SPOP" and chance(70):
+            name = "SRANDMEMBER"
+    elif name in ("SINTER", "SUNION", "SDIFF"):
+        arguments = source.some_keys()
+    elif name == "SINTERCARD":
+        keys = source.some_keys()
+        arguments = [len(keys) if chance(93) else source.integer()] + keys
+        if chance(50):
+            arguments += [source.word("LIMIT"), source.below(30) if chance(90) else source.integer()]
+    elif name in ("SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE"):
+        arguments = source.some_keys(2)
+    elif name == "SET":
+        arguments = [key(), source.value()]
+        if chance(85):
+            name, arguments = "SCARD", arguments[:1]
+    elif name == "DEL":
+        arguments = [key()]
+        if chance(50):
+            name = "SCARD"
+    elif name == "OBJECT":
+        arguments = [source.word("ENCODING"), key()]
+    elif name == "COPY":
+        arguments = [key(), key()] + (["REPLACE"] if chance(60) else [])
+    elif name == "RENAME":
+        arguments = [key(), key()]
+    else:
+        arguments = [key()]
+    if name in ("SPOP", "SRANDMEMBER"):
+        # Without its count the reply would be a choice.
+        return [name] + arguments
+    return spoil(source, [name] + arguments)
+
+
+def hyperloglog_command(source):
+    chance = source.chance
+    name = source.one_of([
+        "PFADD", "PFADD", "PFADD", "PFADD", "PFADD", "PFCOUNT", "PFCOUNT", "PFMERGE", "PFDEBUG", "GET", "GET", "SET", "APPEND",
+        "SETRANGE", "SADD", "DEL", "STRLEN", "COPY"])
+    # Damaged ones are only looked at: what Redis does before it finds the damage stays done there, not here.
+    damages = name in ("SET", "APPEND", "SETRANGE", "SADD", "COPY")
+    whole = source.keys[:8]
+
+    def key():
+        if damages or name not in ("PFADD", "PFMERGE") and chance(30):
+            return source.one_of(source.keys[8:])
+        return source.one_of(whole)
+
+    if name == "PFADD":
+        count = source.one_of([0, 1, 1, 3, 30, 300 if chance(30) else 5])
+        arguments = [key()] + [f"e{source.below(10**6)}" if chance(90) else source.value() for _ in range(count)]
+    elif name == "PFCOUNT":
+        arguments = source.some_keys() if chance(40) else [key()]
+    elif name == "PFMERGE":
+        arguments = [key()] + source.some_keys()
+    elif name == "COPY":
+        arguments = [source.one_of(whole), key(), "REPLACE"]
+    elif name == "PFDEBUG":
+        arguments = [source.word("GETREG", "DECODE", "DECODE", "ENCODING", "ENCODING", "TODENSE"), key()]
+    elif name == "SET":
+        arguments = [key(), b"HYLL" + source.one_of([
+            b"\x01" + bytes(11) + b"\x7f\xff", b"\x01" + bytes(10) + b"\x80\x7f\xff", b"\x01" + bytes(10) + b"\x80\x7f\xfe\x00",
+            b"\x01" + bytes(11), b"\x01" + bytes(10) + b"\x80" + b"\x7f\xff\x00", bytes(12), b"\x00" + bytes(12299), b"\x02" + bytes(13),
+            b"\x01" + bytes(10) + b"\x80" + b"\x83" * 4096, b"\x01" + bytes(10) + b"\x80" + b"\x3f" * 256, b"x"])]
+    elif name == "APPEND":
+        arguments = [key(), source.one_of([b"\x00", b"\x80", b"", b"abc"])]
+    elif name == "SETRANGE":
+        # Bytes of the header and of the first runs.
+        arguments = [key(), source.one_of([4, 5, 12, 15, 16, 17, 18, 20]), source.random.randbytes(1)]
+    elif name == "SADD":
+        arguments = [key(), 1]
+    else:
+        arguments = [key()]
+    return spoil(source, [name] + arguments)
+
+
+def sort_command(source):
+    key = source.key
+    chance = source.chance
+    name = source.one_of([
+        "SORT", "SORT", "SORT", "SORT", "SORT", "SORT_RO", "SORT_RO", "RPUSH", "SADD", "ZADD", "MSET", "HSET", "LRANGE", "DEL"])
+    weight = source.keys[0].rpartition(":")[0] + ":w"
+
+    def element():
+        return source.below(30) if chance(80) else source.one_of(["a", "b", "", "x y"]) if chance(60) else source.number()
+
+    def pattern():
+        return source.one_of([f"{weight}*", f"{weight}*->f", f"{weight}h*->f", f"{weight}h*->", "*", "#", "nosort", f"{weight}*->none"])
+
+    if name == "RPUSH":
+        arguments = [key()] + [element() for _ in range(source.one_of([1, 3, 10]))]
+    elif name == "SADD":
+        arguments = [key()] + [source.below(30) if chance(95) else "x" for _ in range(source.one_of([1, 3, 10]))]
+    elif name == "ZADD":
+        arguments = [key()] + [word for _ in range(source.one_of([1, 3, 10])) for word in (source.below(50), element())]
+    elif name == "MSET":
+        arguments = [word for _ in range(4) for word in (f"{weight}{source.below(30)}", source.number() if chance(30) else source.below(50))]
+    elif name == "HSET":
+        arguments = [f"{weight}h{source.below(30)}", "f", source.number() if chance(30) else source.below(50)]
+    elif name == "LRANGE":
+        arguments = [key(), 0, -1]
+    elif name == "DEL":
+        arguments = [key()]
+    else:
+        arguments = [key()]
+        chosen = []
+        # Without ALPHA and BY every order is determined; BY with equal weights is not, if they are compared as texts.
+        if chance(40):
+            chosen.append([source.word("ALPHA")])
+        elif chance(50):
+            chosen.append([source.word("BY"), pattern()])
+        if chance(50):
+            chosen.append([source.word("LIMIT"), source.one_of([0, 1, 5, 20, -3, source.integer()]), source.one_of([0, 1, 3, 10, -1, 2**40])])
+        if chance(40):
+            chosen.append([source.word("ASC", "DESC")])
+        for _ in range(source.one_of([0, 0, 0, 1, 2])):
+            chosen.append([source.word("GET"), pattern()])
+        if name == "SORT" and chance(30) or chance(2):
+            chosen.append([source.word("STORE"), key()])
+        source.random.shuffle(chosen)
+        arguments += sum(chosen, [])
+    return spoil(source, [name] + arguments)
+
+
 def spoil(source, command):
     """Rarely drops or adds an argument."""
     if source.chance(1):
@@ -639,10 +805,13 @@ def spoil(source, command):
 
 FAMILIES = {
     "string": string_command, "bitmap": bitmap_command, "generic": generic_command, "hash": hash_command,
-    "list": list_command, "sorted_set": sorted_set_command, "geo": geo_command}
+    "list": list_command, "sorted_set": sorted_set_command, "geo": geo_command, "set": set_command,
+    "hyperloglog": hyperloglog_command, "sort": sort_command}
 
 # Whose elements come in an order that every server chooses: how many of them belong together.
-UNORDERED = {"HGETALL": 2, "HKEYS": 1, "HVALS": 1}
+UNORDERED = {
+    "HGETALL": 2, "HKEYS": 1, "HVALS": 1, "SMEMBERS": 1, "SINTER": 1, "SUNION": 1, "SDIFF": 1, "SSCAN": 1, "SPOP": 1,
+    "SRANDMEMBER": 1}
 
 # Left out when the server under test does not know them yet.
 OPTIONAL = {"OBJECT", "PEXPIRETIME", "TYPE", "DUMP", "SADD"}
@@ -657,6 +826,10 @@ def same(command, first, second):
     if name == "HRANDFIELD":
         # Pairs are arrays of their own in RESP3.
         width = 2 if len(command) > 3 and b"\r\n*" not in first[:24] else 1
+    if name == "SSCAN":
+        # The members are behind the cursor.
+        whole = b"*2\r\n$1\r\n0\r\n"
+        first, second = first.removeprefix(whole), second.removeprefix(whole)
     return width > 0 and first[:1] in b"*%~" and in_any_order(first, width) == in_any_order(second, width)
 
 

@@ -100,6 +100,44 @@ import Testing
         #expect(throws: DumpPayloadError.badFormat(.corruptValue(type))) { _ = try restore(seal(body)) }
     }
 
+    /// Bodies in every form that a set has ever had.
+    static let sets: [(body: [UInt8], value: String)] = [
+        ([2, 2] + string("a") + [0xC0, 5], "set listpack: 5 a"), ([2, 2, 0xC0, 7, 0xC0, 5], "set intset: 5 7"),
+        (
+            [2, 1, 0x40, 70] + [UInt8](repeating: 120, count: 70),
+            "set hashtable: " + String(repeating: "x", count: 70)
+        ),
+        ([11, 12, 2, 0, 0, 0, 2, 0, 0, 0, 5, 0, 7, 0], "set intset: 5 7"),
+        // Redis 7.2: a listpack.
+        ([20, 12, 12, 0, 0, 0, 2, 0, 0x81, 97, 2, 5, 1, 255], "set listpack: 5 a"),
+    ]
+
+    @Test("Sets are read in every form", arguments: sets)
+    func set(body: [UInt8], value: String) throws {
+        #expect(try restore(seal(body)) == value)
+        let file = Array("REDIS0010".utf8) + [body[0], 1, 107] + body[1...] + [255] + [UInt8](repeating: 0, count: 8)
+        for step in [1, 2, 3, 7, 1000] {
+            let (items, error) = decode(file, step: step)
+            #expect(error == nil)
+            #expect(items == [.header(10), .entry("k", value), .end(false)])
+        }
+        for count in 1..<body.count {
+            #expect(throws: DumpPayloadError.self) { _ = try restore(seal(Array(body[..<count]))) }
+        }
+    }
+
+    @Test(
+        "A member of a set that is there twice, or out of order, is refused",
+        arguments: [
+            [2, 2] + string("a") + string("a"), [2, 0], [11, 12, 2, 0, 0, 0, 2, 0, 0, 0, 7, 0, 5, 0],
+            [11, 12, 2, 0, 0, 0, 2, 0, 0, 0, 5, 0, 5, 0], [11, 8, 2, 0, 0, 0, 0, 0, 0, 0], [20, 1, 255],
+            [20, 13, 13, 0, 0, 0, 2, 0, 0x81, 97, 2, 0x81, 97, 2, 255],
+        ] as [[UInt8]])
+    func corruptSets(body: [UInt8]) {
+        let type = RDBValueType(rawValue: body[0])!
+        #expect(throws: DumpPayloadError.badFormat(.corruptValue(type))) { _ = try restore(seal(body)) }
+    }
+
     /// Bodies in every form that a sorted set has ever had.
     static let sortedSets: [(body: [UInt8], value: String)] = [
         // Scores in text, in any order of members.

@@ -77,7 +77,13 @@ func describe(_ container: Container) -> String {
             elements.append("\(text(member))=\(score)")
             return true
         }
-    case .string, .list, .set, .stream: elements.append("?")
+    case .set:
+        container.forEachMember { member in
+            elements.append(text(member))
+            return true
+        }
+        elements.sort()
+    case .string, .list, .stream: elements.append("?")
     }
     return "\(container.type) \(container.encoding): " + elements.joined(separator: " ")
 }

@@ -164,14 +164,14 @@ package struct IntSet {
     @inline(__always)
     private func search(_ value: Int64) -> (index: Int, isFound: Bool) {
         switch width {
-        case 2: return search(Int16(value))
-        case 4: return search(Int32(value))
-        default: return search(value)
+        case 2: return lowerBound(Int16(value))
+        case 4: return lowerBound(Int32(value))
+        default: return lowerBound(value)
         }
     }
 
     @inline(__always)
-    private func search<Stored: FixedWidthInteger>(_ value: Stored) -> (index: Int, isFound: Bool) {
+    private func lowerBound<Stored: FixedWidthInteger>(_ value: Stored) -> (index: Int, isFound: Bool) {
         let base = pointer + Self.headerBytes
         func stored(_ index: Int) -> Stored {
             base.loadUnaligned(fromByteOffset: index &* MemoryLayout<Stored>.size, as: Stored.self)

@@ -383,23 +383,29 @@ package struct HashTable: ~Copyable {
         return tooFar ? nil : rounded & orderMask
     }
 
-    /// An entry near a random position; fair up to the unevenness of buckets.
+    /// Draws count on no chain having more entries than this; what lies behind in one that has more shares their chance.
+    private static let drawnPlaces = 12
+
+    /// Any of the entries, each with the same chance up to the rare long chain.
+    ///
+    /// A random place of a random bucket is drawn until there is an entry at it. While a resize is under way buckets are
+    /// of two widths: the wider have as many places more.
     ///
     /// - Complexity: O(1) expected, O(buckets) in a table that was emptied and is shrinking.
     package func randomEntry(_ random: inout PRNG) -> Entry? {
         guard count > 0 else { return nil }
-        // Sampling several buckets evens out their different fill.
-        for _ in 0..<64 {
+        if bucketCount == 1, oldBuckets == nil, let buckets, buckets.load(as: UInt64.self) & Self.chained == 0 {
+            return Self.entry(random.below(count), from: buckets)
+        }
+        let narrowest = max(bucketCount, oldBucketCount)
+        for _ in 0..<128 {
             let position = random.next() & Self.orderMask
             guard let bucket = bucket(of: position) else { return nil }
-            var chosen: Entry?
-            var seen = 0
-            Self.forEachEntry(from: bucket) { entry in
-                seen += 1
-                if random.below(seen) == 0 { chosen = entry }
-            }
-            // A full bucket is as likely to be drawn as a sparse one: accept in proportion to its fill.
-            if seen > 0, random.below(Self.entriesPerBucket) < seen { return chosen }
+            let isOld = oldBuckets != nil && Self.index(position, of: oldBucketCount) >= moved
+            let places = Self.drawnPlaces * narrowest / (isOld ? oldBucketCount : bucketCount)
+            let chainCount = Self.entryCount(from: bucket)
+            let place = random.below(max(places, chainCount))
+            if place < chainCount { return Self.entry(place, from: bucket) }
         }
         var position: UInt64? = random.next() & Self.orderMask
         for _ in 0..<2 {
@@ -411,6 +417,44 @@ package struct HashTable: ~Copyable {
             position = 0
         }
         return nil
+    }
+
+    private static func usedPlaces(_ metadata: UInt64) -> UInt64 {
+        // The high bit of each byte but the first that is not zero.
+        let low: UInt64 = 0x7F7F_7F7F_7F7F_7F7F
+        return ((metadata & low) &+ low | metadata) & ~low & ~0xFF
+    }
+
+    /// How many entries a chain has. - Complexity: O(buckets of the chain)
+    private static func entryCount(from first: UnsafeMutableRawPointer) -> Int {
+        var bucket = first
+        var count = 0
+        while true {
+            let metadata = bucket.load(as: UInt64.self)
+            count &+= usedPlaces(metadata).nonzeroBitCount
+            guard metadata & chained != 0 else { return count }
+            bucket = (bucket + 56).load(as: UnsafeMutableRawPointer.self)
+        }
+    }
+
+    /// The entry of a chain at a rank. - Precondition: the chain has so many.
+    private static func entry(_ rank: Int, from first: UnsafeMutableRawPointer) -> Entry {
+        var bucket = first
+        var rank = rank
+        while true {
+            let metadata = bucket.load(as: UInt64.self)
+            var used = usedPlaces(metadata)
+            let count = used.nonzeroBitCount
+            if rank < count {
+                while rank > 0 {
+                    used &= used &- 1
+                    rank &-= 1
+                }
+                return (bucket + (used.trailingZeroBitCount &>> 3) &* 8).load(as: Entry.self)
+            }
+            rank &-= count
+            bucket = (bucket + 56).load(as: UnsafeMutableRawPointer.self)
+        }
     }
 
     // MARK: End of life

@@ -29,7 +29,8 @@ package struct Container {
         case .hashtable where type == .hash: return fieldTable.pointee.fields.count
         case .skiplist: return sortedSet.pointee.count
         case .quicklist: return Quicklist(pointer).nodeCount
-        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
+        case .hashtable: return table.pointee.count
+        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
         }
     }
 
@@ -44,7 +45,8 @@ package struct Container {
         case .hashtable where type == .hash: FieldTable.free(fieldTable, membersAreFreed: membersAreFreed)
         case .skiplist: LargeSortedSet.destroy(sortedSet, membersAreFreed: membersAreFreed)
         case .quicklist: Quicklist(pointer).destroy()
-        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
+        case .hashtable: MemberTable.free(table, membersAreFreed: membersAreFreed)
+        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
         }
     }
 
@@ -62,7 +64,11 @@ package struct Container {
             destroy()
             return true
         case .skiplist: return LargeSortedSet.freeSome(sortedSet, from: &position, limit: &limit)
-        case .listpack, .intset, .integer, .embedded, .raw, .hashtable, .stream:
+        case .hashtable:
+            guard table.pointee.freeSome(from: &position, limit: &limit) else { return false }
+            destroy()
+            return true
+        case .listpack, .intset, .integer, .embedded, .raw, .stream:
             destroy()
             return true
         }
@@ -78,7 +84,8 @@ package struct Container {
             copy.pointer = UnsafeMutableRawPointer(fieldTable.pointee.copy(store))
         case .skiplist: copy.pointer = UnsafeMutableRawPointer(LargeSortedSet.copy(sortedSet, store))
         case .quicklist: copy.pointer = Quicklist(pointer).copy().pointer
-        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
+        case .hashtable: copy.pointer = UnsafeMutableRawPointer(table.pointee.copy(store))
+        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
         }
         return copy
     }
@@ -95,7 +102,10 @@ package struct Container {
             return fieldTable.pointee.tableBytes + fieldTable.pointee.fields.memberBytes(samples: samples)
         case .skiplist: return sortedSet.pointee.memoryBytes(samples: samples)
         case .quicklist: return Quicklist(pointer).memoryBytes(samples: samples)
-        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
+        case .hashtable:
+            return Memory.usableBytes(MemoryLayout<MemberTable>.size) + table.pointee.tableBytes
+                + table.pointee.memberBytes(samples: samples)
+        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
         }
     }
 
@@ -109,7 +119,8 @@ package struct Container {
         case .hashtable where type == .hash: return fieldTable.pointee.fields.count
         case .skiplist: return sortedSet.pointee.count
         case .quicklist: return Quicklist(pointer).count
-        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
+        case .hashtable: return table.pointee.count
+        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
         }
     }
 
@@ -123,7 +134,8 @@ package struct Container {
         switch encoding {
         case .hashtable where type == .hash: return fieldTable.pointee.fields.scan(from: position, visit)
         case .skiplist: return sortedSet.pointee.scan(from: position, visit)
-        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .hashtable, .stream: Self.isNeverMade()
+        case .hashtable: return table.pointee.scan(from: position, visit)
+        case .listpack, .intset, .integer, .embedded, .raw, .quicklist, .stream: Self.isNeverMade()
         }
     }
 
@@ -131,13 +143,19 @@ package struct Container {
     package func invariants() {
         switch encoding {
         case .listpack: precondition(Listpack.isValid(Listpack(pointer).bytes, deep: true), "a valid listpack")
-        case .intset: precondition(count == 0 || IntSet.isValid(IntSet(pointer).bytes, deep: true), "integers in order")
+        case .intset:
+            precondition(count == 0 || IntSet.isValid(IntSet(pointer).bytes, deep: true), "integers in order")
         case .hashtable where type == .hash: fieldTable.pointee.invariants()
         case .skiplist: sortedSet.pointee.invariants()
         case .quicklist: Quicklist(pointer).invariants()
-        case .integer, .embedded, .raw, .hashtable, .stream: Self.isNeverMade()
+        case .hashtable: table.pointee.invariants()
+        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
         }
     }
+
+    /// - Precondition: the encoding is hashtable.
+    @inline(__always)
+    var table: UnsafeMutablePointer<MemberTable> { pointer.assumingMemoryBound(to: MemberTable.self) }
 
     /// - Precondition: the encoding is skiplist.
     private var sortedSet: LargeSortedSet.Pointer { pointer.assumingMemoryBound(to: LargeSortedSet.self) }

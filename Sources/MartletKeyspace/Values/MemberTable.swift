@@ -10,6 +10,20 @@ struct MemberTable: ~Copyable {
 
     init(_ store: MemberStorePointer) { self.store = store }
 
+    /// A table in memory of its own, until ``free(_:membersAreFreed:)``.
+    static func make(_ store: MemberStorePointer) -> UnsafeMutablePointer<MemberTable> {
+        let table = Memory.allocate(MemoryLayout<MemberTable>.size).assumingMemoryBound(to: MemberTable.self)
+        table.initialize(to: MemberTable(store))
+        return table
+    }
+
+    /// Gives a table that ``make(_:)`` made and its members back.
+    static func free(_ table: UnsafeMutablePointer<MemberTable>, membersAreFreed: Bool = false) {
+        table.pointee.destroy(membersAreFreed: membersAreFreed)
+        table.deinitialize(count: 1)
+        Memory.free(UnsafeMutableRawPointer(table), MemoryLayout<MemberTable>.size)
+    }
+
     @inline(__always) var pool: UnsafeMutablePointer<EntryPool> { store.pointee.pool }
     @inline(__always) var count: Int { table.count }
 
@@ -33,6 +47,15 @@ struct MemberTable: ~Copyable {
 
     /// - Parameter hash: of the entry's name.
     mutating func insert(_ entry: Entry, hash: UInt64) { table.insert(entry, hash: hash, seed: store.pointee.seed) }
+
+    /// Adds a member without a value. - Returns: false if it is there already.
+    mutating func add(_ member: UnsafeRawBufferPointer) -> Bool {
+        let hash = hash(member)
+        guard table.place(of: member, hash: hash) == nil else { return false }
+        let entry = Entry.string(pool, key: member, UnsafeRawBufferPointer(start: nil, count: 0), expiry: nil)
+        table.insert(entry, hash: hash, seed: store.pointee.seed)
+        return true
+    }
 
     /// Takes a member out; the caller frees the entry.
     mutating func remove(_ member: UnsafeRawBufferPointer) -> Entry? {
@@ -71,6 +94,13 @@ struct MemberTable: ~Copyable {
             }
         }
         return seen < count && seen > 0 ? Int(Double(bytes) / Double(seen) * Double(count)) : bytes
+    }
+
+    /// A table of equal members, to be given back by ``free(_:membersAreFreed:)``. - Parameter store: for its members.
+    func copy(_ store: MemberStorePointer) -> UnsafeMutablePointer<MemberTable> {
+        let copy = MemberTable.make(store)
+        forEach { copy.pointee.insert($0.copied(store.pointee.pool)) }
+        return copy
     }
 
     /// Goes on with a resize that is under way. - Returns: whether there is more to do.

@@ -244,7 +244,7 @@ extension ReplyBuffer {
             bulk(word)
             bulk("startfrom")
             integer(start)
-        case .unknown: keySpecPart("unknown", [])
+        case .option, .data, .unknown: keySpecPart("unknown", [])
         }
         bulk("find_keys")
         map(2)

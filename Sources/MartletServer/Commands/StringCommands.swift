@@ -15,6 +15,7 @@ extension CommandFamily {
             .incr, .decr, .incrby, .decrby, .incrbyfloat,
             .append, .strlen, .getrange, .substr, .setrange,
             .lcs,
+            .delifeq, .delex, .digest, .msetex,
         ])
 }
 
@@ -40,8 +41,9 @@ extension Command {
                 notes: "RW and ACCESS due to the optional `GET` argument")
         ],
         arguments: """
-            key value [condition=<NX|XX>] [GET] [expiration=<EX seconds:integer|PX milliseconds:integer|EXAT \
-            unix-time-seconds:unix-time|PXAT unix-time-milliseconds:unix-time|KEEPTTL>]
+            key value [condition=<NX|XX|IFEQ ifeq-value|IFNE ifne-value|IFDEQ ifdeq-digest|IFDNE ifdne-digest>] [GET] \
+            [expiration=<EX seconds:integer|PX milliseconds:integer|EXAT unix-time-seconds:unix-time|PXAT \
+            unix-time-milliseconds:unix-time|KEEPTTL>]
             """,
         complexity: "O(1)", summary: "Set the string value of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -59,18 +61,20 @@ extension Command {
         let expiry = try options.expiry(in: request, now: keyspace.now, command: "set")
         let key = request.firstKey
         if options.contains(.get) { try replyString(key, &keyspace, &reply) }
-        if options.contains(.ifMissing) || options.contains(.ifPresent) {
-            guard (keyspace.lookupWrite(key) != nil) == options.contains(.ifPresent) else {
-                if !options.contains(.get) { reply.null() }
-                return
-            }
+        if options.isConditional, try !options.areMet(by: keyspace.lookupWrite(key), request) {
+            if !options.contains(.get) { reply.null() }
+            return
         }
         if let expiry {
             keyspace.setString(key, request[2], expiry: .set(expiry))
             propagateSet(key, request[2], expiry: expiry, &keyspace)
         } else {
             keyspace.setString(key, request[2], expiry: options.contains(.keepExpiry) ? .keep : .remove)
-            if options.contains(.get), keyspace.propagation.isOn {
+            if options.comparison != nil {
+                // Older replicas do not know the condition.
+                propagate(
+                    setting: key, request[2], keepingExpiry: options.contains(.keepExpiry), &keyspace)
+            } else if options.contains(.get), keyspace.propagation.isOn {
                 var arguments: [UnsafeRawBufferPointer] = []
                 for index in 0..<request.count where index < 3 || !request.matches(index, "GET") {
                     arguments.append(request[index])
@@ -122,8 +126,18 @@ extension Command {
         reply.ok()
     }
 
+    static func propagate(
+        setting key: Key, _ value: UnsafeRawBufferPointer, keepingExpiry: Bool, _ keyspace: inout Keyspace
+    ) {
+        if keepingExpiry {
+            keyspace.propagateInstead(bytes("SET"), key.bytes, value, bytes("KEEPTTL"))
+        } else {
+            keyspace.propagateInstead(bytes("SET"), key.bytes, value)
+        }
+    }
+
     /// Replicas and the log get points in time, never durations.
-    private static func propagateSet(
+    static func propagateSet(
         _ key: Key, _ value: UnsafeRawBufferPointer, expiry: Int64, _ keyspace: inout Keyspace
     ) {
         guard keyspace.propagation.isOn else { return }
@@ -548,9 +562,9 @@ enum ExpiryUnit {
     }
 }
 
-/// Options that SET and GETEX share. Each may be repeated; those that contradict an earlier one are syntax errors.
-/// (parseExtendedStringArgumentsOrReply)
-private struct ValueOptions {
+/// Options that SET, MSETEX and GETEX share. Each may be repeated, except comparisons; those that contradict an earlier one
+/// are syntax errors. (parseExtendedStringArgumentsOrReply)
+struct ValueOptions {
     struct Flags: OptionSet {
         let rawValue: UInt8
         static let ifMissing = Flags(rawValue: 1 << 0)
@@ -561,8 +575,10 @@ private struct ValueOptions {
     }
 
     enum User {
-        case get, set
+        case get, set, setMany
     }
+
+    private(set) var comparison: ValueComparison?
 
     private var flags: Flags = []
     private var unit: ExpiryUnit?
@@ -570,7 +586,8 @@ private struct ValueOptions {
     private var timeIndex = 0
 
     init(_ request: Request, from start: Int, of user: User) throws(ReplyError) {
-        let isSet = user == .set
+        let isSet = user != .get
+        let isOne = user == .set
         var index = start
         while index < request.count {
             let word = request[index]
@@ -580,14 +597,14 @@ private struct ValueOptions {
                     try takeTime(.seconds, request, &index)
                 } else if word.equalsIgnoringCase("PX") {
                     try takeTime(.milliseconds, request, &index)
-                } else if isSet, word.equalsIgnoringCase("NX"), !flags.contains(.ifPresent) {
+                } else if isSet, word.equalsIgnoringCase("NX"), comparison == nil, !flags.contains(.ifPresent) {
                     flags.insert(.ifMissing)
-                } else if isSet, word.equalsIgnoringCase("XX"), !flags.contains(.ifMissing) {
+                } else if isSet, word.equalsIgnoringCase("XX"), comparison == nil, !flags.contains(.ifMissing) {
                     flags.insert(.ifPresent)
                 } else {
                     throw .syntax
                 }
-            case 3 where isSet && word.equalsIgnoringCase("GET"):
+            case 3 where isOne && word.equalsIgnoringCase("GET"):
                 flags.insert(.get)
             case 4 where word.equalsIgnoringCase("EXAT"):
                 try takeTime(.unixSeconds, request, &index)
@@ -598,7 +615,11 @@ private struct ValueOptions {
             case 7 where !isSet && unit == nil && word.equalsIgnoringCase("PERSIST"):
                 flags.insert(.persist)
             default:
-                throw .syntax
+                guard isOne, !isConditional, index + 1 < request.count,
+                    let comparison = try ValueComparison(request, at: index)
+                else { throw .syntax }
+                self.comparison = comparison
+                index += 1
             }
             index += 1
         }
@@ -616,6 +637,17 @@ private struct ValueOptions {
     }
 
     func contains(_ flags: Flags) -> Bool { self.flags.contains(flags) }
+
+    /// Of whether the key is there.
+    private var presence: Flags { flags.intersection([.ifMissing, .ifPresent]) }
+
+    var isConditional: Bool { !presence.isEmpty || comparison != nil }
+
+    /// - Parameter entry: of the key that is to be set.
+    func areMet(by entry: Entry?, _ request: Request) throws(ReplyError) -> Bool {
+        if let comparison { return try comparison.isMet(by: entry, request) }
+        return presence.isEmpty || (entry != nil) == contains(.ifPresent)
+    }
 
     var hasAbsoluteExpiry: Bool { unit == .unixSeconds || unit == .unixMilliseconds }
 

@@ -8,7 +8,7 @@
 // key). A word in upper case is a token: before the argument that it introduces, or alone; then it ends in `!` if an
 // argument follows that is none of its own. A token in quotes may be in lower case, or empty. `<a|b>` is a choice, `{a b}`
 // a block. `name=` before any of these names it. `[…]` is optional, three dots mean several, and `+` means several with the
-// token each time. `#1` behind a key's type names another key specification than the first.
+// token each time. `#1` behind a type names a key specification; a key's is the first unless another is named.
 
 struct CommandArgument: Equatable, Sendable {
     var name = ""
@@ -141,7 +141,11 @@ struct CommandArgument: Equatable, Sendable {
                     argument.name += ":" + word
                 }
             }
-            if argument.type == "key" { argument.keySpecIndex = take("#") ? Int(word()) ?? 0 : 0 }
+            if take("#") {
+                argument.keySpecIndex = Int(word())
+            } else if argument.type == "key" {
+                argument.keySpecIndex = 0
+            }
             return argument
         }
 

@@ -24,6 +24,10 @@ package struct KeySpec: Sendable {
         case index(Int)
         /// After a word; a negative start counts from the end and searches backwards.
         case keyword(StaticString, startFrom: Int)
+        /// The argument behind the last such option; other options take some arguments each. Told as unknown.
+        case option(StaticString, startFrom: Int, others: [(word: StaticString, count: Int)])
+        /// Names that are made of data. Told as unknown.
+        case data
         case unknown
     }
 
@@ -71,6 +75,20 @@ package struct KeySpec: Sendable {
                 return []
             }
             first = found + 1
+        case .option(let word, let start, let others):
+            var found: [Int] = []
+            var index = start
+            while index < request.count {
+                if request.matches(index, word) {
+                    if index + 1 < request.count { found = [index + 1] }
+                    index += 1
+                } else {
+                    index += others.first { request.matches(index, $0.word) }?.count ?? 0
+                }
+                index += 1
+            }
+            return found
+        case .data: return []
         case .unknown: return nil
         }
         switch find {

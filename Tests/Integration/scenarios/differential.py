@@ -29,7 +29,7 @@ def check_replicas(environment):
         seed = random.randrange(10**6)
         count = 50_000 if environment.is_long else 3000
         environment.note(f"{family}: {count} commands from seed {seed}")
-        source = Source(seed, family)
+        source = Source(seed, family, makes_choices=True)
         with RawConnection(primary.host, primary.port, 30) as connection:
             for _ in range(0, count, BATCH):
                 commands = [FAMILIES[family](source) for _ in range(BATCH)]

@@ -136,6 +136,22 @@ import Testing
                 "INCRBYFLOAT", 3, "write denyoom fast", "RW access update at 1 to 0 step 1",
                 "string", "2.6.0", "Increment the float value of a key by the given amount"
             ),
+            (
+                "DELIFEQ", 3, "write fast", "RM access delete at 1 to 0 step 1", "string", "9.0.0",
+                "Delete key if value matches string."
+            ),
+            (
+                "DELEX", -2, "write fast", "RW delete at 1 to 0 step 1", "string", "8.4.0",
+                "Conditionally removes the specified key based on value or digest comparison."
+            ),
+            (
+                "DIGEST", 2, "readonly fast", "RO access at 1 to 0 step 1", "string", "8.4.0",
+                "Returns the XXH3 hash of a string value."
+            ),
+            (
+                "MSETEX", -4, "write denyoom", "unknown", "string", "9.1.0",
+                "Atomically creates or modifies the string values of one or more keys, and optionally set their expiration."
+            ),
             ("LCS", -3, "readonly", "RO access at 1 to 1 step 1", "string", "7.0.0", "Find longest common substring"),
             (
                 "SETBIT", 4, "write denyoom", "RW access update at 1 to 0 step 1",
