@@ -50,7 +50,9 @@ package struct Reactor: ~Copyable {
     let bus: BusThread?
     private var view: PublishedReference<ClusterView>.Reader?
     private var noticeBatch: [BusNotice] = []
-    var migrationLinks: [UInt64: MigrationLink] = [:]
+    var migrationLinks: [UInt64: MigrationLink] = [:] {
+        didSet { node.migrationLinkCount = migrationLinks.count }
+    }
     var primaryLink: ReplicationLink?
     /// Notices of a primary to follow that have been handled, for the bus.
     var followCount = 0

@@ -136,6 +136,8 @@ package struct Node: ~Copyable {
     var isInPropagationUnit = false
     /// Commands that run although MULTI was given.
     let transactionCommands: Set<Int>
+    /// Connections that MIGRATE has opened, kept for the next one. Set by the reactor.
+    package var migrationLinkCount = 0
     var pendingMigrations: [UInt64: PendingKeyMigration] = [:]
     /// Hashes of keys on their way to another server, and in how many transfers.
     var lockedKeys: [UInt64: Int] = [:]

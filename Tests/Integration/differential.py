@@ -302,8 +302,7 @@ def hash_command(source):
     elif name == "HRANDFIELD":
         # Only what is no chance: all fields, none, and mistakes.
         arguments = [key(), source.one_of([5000, 5000, 0, "x", "", -(2**63), 2**63 - 1])]
-        if chance(40):
-            arguments.append(source.word("WITHVALUES"))
+        return [name] + arguments + ([source.word("WITHVALUES")] if chance(40) else [])
     elif name == "HSCAN":
         arguments = [source.one_of(small), 0 if chance(95) else "x"]
         if chance(50):

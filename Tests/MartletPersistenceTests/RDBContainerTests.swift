@@ -69,6 +69,30 @@ import Testing
         ),
     ]
 
+    /// DUMP of redis-server 7.0.15.
+    static let redis70: [(payload: String, value: String)] = [
+        (
+            "10c3273f1f3f000000080081610201018162028374776f04816302f290eefe048164029e78e01400011fff0a006e0bf8fe73aa7957",
+            "hash listpack: a=1 b=two c=-70000 d=" + String(repeating: "x", count: 30)
+        ),
+        ("04010161c0010a0040911a90cb078b45", "hash listpack: a=1"),
+    ]
+
+    @Test("Payloads of Redis 7.0 are read, and written byte for byte", arguments: redis70)
+    func golden(payload: String, value: String) throws {
+        let bytes = RDBSamples.bytes(payload)
+        #expect(try restore(bytes) == value)
+        guard bytes[0] != RDBValueType.hash.rawValue else { return }
+        let members = Members()
+        var scratch = ByteBuffer()
+        let read = bytes.withUnsafeBytes { try? DumpPayload.decode($0, scratch: &scratch, members: members.pointer) }
+        guard case .container(let container) = try #require(read) else { return }
+        var encoder = RDBEncoder()
+        encoder.appendDump(.container(container))
+        container.destroy()
+        #expect(Array(encoder.output.bytes) == bytes)
+    }
+
     @Test("Hashes are read in every form", arguments: hashes)
     func hash(body: [UInt8], value: String) throws {
         #expect(try restore(seal(body)) == value)

@@ -114,6 +114,7 @@ extension Node {
         // Nothing is forked. A key is one allocation, and is only looked at to be moved.
         text.add("latest_fork_usec", 0)
         text.add("total_forks", 0)
+        text.add("migrate_cached_sockets", migrationLinkCount)
         text.add("active_defrag_hits", defragmentation.movedKeys)
         text.add("active_defrag_misses", 0)
         text.add("active_defrag_key_hits", defragmentation.movedKeys)
