@@ -321,6 +321,7 @@ def hash_command(source):
         arguments = ["DIGEST-VALUE", key(), key()]
     else:
         arguments = [source.word("ENCODING"), key()]
+    return spoil(source, [name] + arguments)
 
 
 def sorted_set_command(source):
@@ -333,7 +334,8 @@ def sorted_set_command(source):
         "ZREVRANK", "ZCOUNT", "ZLEXCOUNT", "ZRANGE", "ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE",
         "ZRANGEBYLEX", "ZREVRANGEBYLEX", "ZRANGESTORE", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "ZREMRANGEBYLEX", "ZPOPMIN",
         "ZPOPMAX", "ZMPOP", "ZUNION", "ZINTER", "ZDIFF", "ZINTERCARD", "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE",
-        "ZRANDMEMBER", "ZSCAN", "FLAT", "FLAT", "SADD", "SET", "DEL", "OBJECT", "TYPE", "COPY"])
+        "ZRANDMEMBER", "ZSCAN", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "FLAT", "FLAT", "SADD", "SET", "DEL", "OBJECT", "TYPE",
+        "COPY"])
 
     def mixed():
         return source.one_of(source.keys[:9])
@@ -365,6 +367,10 @@ def sorted_set_command(source):
         # Not those that lexical ranges are asked of, for all of them may grow large.
         keys = [mixed() for _ in range(source.random.randint(1, 4))]
         return [len(keys) if chance(96) else source.integer()] + keys
+
+    def timeout():
+        # A few milliseconds: nobody adds members meanwhile.
+        return source.one_of(["0.001", ".002", "1e-3"]) if chance(95) else source.one_of(["-1", "", "x", "nan", "1e400"])
 
     def weights(count):
         options = []
@@ -422,10 +428,13 @@ def sorted_set_command(source):
             arguments += scores if kind != "BYLEX" or chance(5) else []
     elif name in ("ZPOPMIN", "ZPOPMAX"):
         arguments = [key()] + ([source.random.randint(0, 6) if chance(90) else source.integer()] if chance(40) else [])
-    elif name == "ZMPOP":
+    elif name in ("ZMPOP", "BZMPOP"):
         arguments = sources() + [source.word("MIN", "MAX")]
         if chance(40):
             arguments += [source.word("COUNT"), source.random.randint(1, 6) if chance(90) else source.integer()]
+        arguments = ([timeout()] if name == "BZMPOP" else []) + arguments
+    elif name in ("BZPOPMIN", "BZPOPMAX"):
+        arguments = [mixed() for _ in range(source.random.randint(1, 3))] + [timeout()]
     elif name in ("ZUNION", "ZINTER"):
         arguments = sources()
         arguments += weights(len(arguments) - 1) + scores

@@ -28,6 +28,8 @@ package struct SortedSetSource {
     private enum Members {
         case none
         case sorted(SortedSetValue)
+        /// Each with a score of 1.
+        case unsorted(SetMembers)
     }
 
     private let members: Members
@@ -49,7 +51,9 @@ package struct SortedSetSource {
             members = .sorted(value)
             count = value.count
         case .set:
-            return nil
+            let value = keyspace.setValue(entry.unsafelyUnwrapped).members
+            members = .unsorted(value)
+            count = value.count
         case .string, .list, .hash, .stream: return nil
         }
     }
@@ -60,6 +64,7 @@ package struct SortedSetSource {
         switch members {
         case .none: return nil
         case .sorted(let value): return value.score(of: member)
+        case .unsorted(let value): return value.contains(member) ? 1 : nil
         }
     }
 
@@ -69,6 +74,8 @@ package struct SortedSetSource {
         case .none: break
         case .sorted(let value):
             value.forEach { member, score in member.withBytes { visit($0, score) } }
+        case .unsorted(let value):
+            value.forEach { member in member.withBytes { visit($0, 1) } }
         }
     }
 

@@ -75,7 +75,7 @@ extension Command {
     static let geodist = Command(
         "GEODIST", since: "3.2.0", arity: .atLeast(4), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
-        arguments: "key member1 member2 [unit=<'m'|'km'|'ft'|'mi'>]",
+        arguments: "key member1 member2 [unit=<M|KM|FT|MI>]",
         complexity: "O(log(N))",
         summary: "Returns the distance between two members of a geospatial index",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -136,9 +136,8 @@ extension Command {
         keys: [.one(at: 1, [.readOnly, .access])],
         arguments: """
             key from=<FROMMEMBER member|FROMLONLAT {longitude:double latitude:double}> by=<circle={BYRADIUS \
-            radius:double unit=<'m'|'km'|'ft'|'mi'>}|box={BYBOX width:double height:double \
-            unit=<'m'|'km'|'ft'|'mi'>}> [order=<ASC|DESC>] [count={COUNT count:integer [ANY]}] [WITHCOORD] \
-            [WITHDIST] [WITHHASH]
+            radius:double unit=<M|KM|FT|MI>}|box={BYBOX width:double height:double unit=<M|KM|FT|MI>}> \
+            [order=<ASC|DESC>] [count={COUNT count:integer [ANY]}] [WITHCOORD] [WITHDIST] [WITHHASH]
             """,
         complexity: """
             O(N+log(M)) where N is the number of elements in the grid-aligned bounding box area around the shape \
@@ -156,8 +155,8 @@ extension Command {
         keys: [.one(at: 1, [.overwrite, .update]), .one(at: 2, [.readOnly, .access])],
         arguments: """
             destination:key source:key#1 from=<FROMMEMBER member|FROMLONLAT {longitude:double latitude:double}> \
-            by=<circle={BYRADIUS radius:double unit=<'m'|'km'|'ft'|'mi'>}|box={BYBOX width:double height:double \
-            unit=<'m'|'km'|'ft'|'mi'>}> [order=<ASC|DESC>] [count={COUNT count:integer [ANY]}] [STOREDIST]
+            by=<circle={BYRADIUS radius:double unit=<M|KM|FT|MI>}|box={BYBOX width:double height:double \
+            unit=<M|KM|FT|MI>}> [order=<ASC|DESC>] [count={COUNT count:integer [ANY]}] [STOREDIST]
             """,
         complexity: """
             O(N+log(M)) where N is the number of elements in the grid-aligned bounding box area around the shape \
@@ -183,8 +182,8 @@ extension Command {
                 find: .range(last: 0, step: 1, limit: 0)),
         ],
         arguments: """
-            key longitude:double latitude:double radius:double unit=<'m'|'km'|'ft'|'mi'> [WITHCOORD] [WITHDIST] \
-            [WITHHASH] [count={COUNT count:integer [ANY]}] [order=<ASC|DESC>] [STORE key#1] [STOREDIST key#2]
+            key longitude:double latitude:double radius:double unit=<M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
+            [count={COUNT count:integer [ANY]}] [order=<ASC|DESC>] [STORE key#1] [STOREDIST key#2]
             """,
         complexity: """
             O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by \
@@ -202,8 +201,8 @@ extension Command {
         "GEORADIUS_RO", since: "3.2.10", arity: .atLeast(6), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
         arguments: """
-            key longitude:double latitude:double radius:double unit=<'m'|'km'|'ft'|'mi'> [WITHCOORD] [WITHDIST] \
-            [WITHHASH] [count={COUNT count:integer [ANY]}] [order=<ASC|DESC>]
+            key longitude:double latitude:double radius:double unit=<M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
+            [count={COUNT count:integer [ANY]}] [order=<ASC|DESC>]
             """,
         complexity: """
             O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by \
@@ -226,8 +225,8 @@ extension Command {
                 find: .range(last: 0, step: 1, limit: 0)),
         ],
         arguments: """
-            key member radius:double unit=<'m'|'km'|'ft'|'mi'> [WITHCOORD] [WITHDIST] [WITHHASH] [count={COUNT \
-            count:integer [ANY]}] [order=<ASC|DESC>] [STORE key#1] [STOREDIST key#2]
+            key member radius:double unit=<M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count={COUNT count:integer \
+            [ANY]}] [order=<ASC|DESC>] [STORE key#1] [STOREDIST key#2]
             """,
         complexity: """
             O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by \
@@ -245,8 +244,8 @@ extension Command {
         "GEORADIUSBYMEMBER_RO", since: "3.2.10", arity: .atLeast(5), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
         arguments: """
-            key member radius:double unit=<'m'|'km'|'ft'|'mi'> [WITHCOORD] [WITHDIST] [WITHHASH] [count={COUNT \
-            count:integer [ANY]}] [order=<ASC|DESC>]
+            key member radius:double unit=<M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count={COUNT count:integer \
+            [ANY]}] [order=<ASC|DESC>]
             """,
         complexity: """
             O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by \

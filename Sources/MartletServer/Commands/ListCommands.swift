@@ -379,20 +379,20 @@ extension Command {
         try blockingPop(request, keys: 1..<request.count - 1, until: deadline, &node, client, serve: serve)
     }
 
-    /// Pops from the first of the keys that is a list, or waits until one is.
-    private static func blockingPop(
-        _ request: Request, keys: Range<Int>, until deadline: Int64, _ node: inout Node, _ client: ClientPointer,
-        serve: @escaping ServeHandler
+    /// Pops from the first of the keys that is there, or waits until one is. - Parameter type: of the keys.
+    static func blockingPop(
+        _ request: Request, keys: Range<Int>, type: ValueType = .list, until deadline: Int64, _ node: inout Node,
+        _ client: ClientPointer, serve: @escaping ServeHandler
     ) throws(ReplyError) {
         for index in keys {
             let key = request.key(at: index, in: node.keyspace)
             guard let entry = node.keyspace.lookupWrite(key) else { continue }
-            guard entry.type == .list else { throw .wrongType }
+            guard entry.type == type else { throw .wrongType }
             _ = try serve(request, key, entry, &node.keyspace, &client.pointee.reply)
             return
         }
         guard node.mayBlock(client) else { return client.pointee.reply.nullArray() }
-        node.block(client, request, keys: keys, type: .list, until: deadline, serve: serve)
+        node.block(client, request, keys: keys, type: type, until: deadline, serve: serve)
     }
 
     static let blmpop = Command(

@@ -13,7 +13,7 @@ extension CommandFamily {
             .zadd, .zincrby, .zrem, .zremrangebyrank, .zremrangebyscore, .zremrangebylex,
             .zcard, .zscore, .zmscore, .zrank, .zrevrank, .zcount, .zlexcount, .zrandmember, .zscan,
             .zrange, .zrevrange, .zrangebyscore, .zrevrangebyscore, .zrangebylex, .zrevrangebylex, .zrangestore,
-            .zpopmin, .zpopmax, .zmpop,
+            .zpopmin, .zpopmax, .zmpop, .bzpopmin, .bzpopmax, .bzmpop,
             .zunion, .zinter, .zdiff, .zintercard, .zunionstore, .zinterstore, .zdiffstore,
         ])
 }
@@ -91,7 +91,7 @@ extension Command {
         }
         if added + updated > 0 {
             let event: KeyEvent = rules.contains(.increment) ? .sortedSetIncrement : .sortedSetAdd
-            keyspace.didChange(added + updated, event, key)
+            keyspace.didModify(event, key, changes: added + updated)
         }
         if !rules.contains(.increment) {
             reply.integer(countsUpdates ? added + updated : added)
@@ -777,6 +777,72 @@ struct MultiPopArguments {
     }
 }
 
+// MARK: Waiting
+
+extension Command {
+    static let bzpopmin = Command(
+        "BZPOPMIN", since: "5.0.0", arity: .atLeast(3), flags: [.write, .noScript, .fast, .blocking],
+        keys: [KeySpec([.readWrite, .access, .delete], begin: .index(1), find: .range(last: -2, step: 1, limit: 0))],
+        arguments: "key... timeout:double",
+        complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+        summary: """
+            Remove and return the member with the lowest score from one or more sorted sets, or block until one is \
+            available
+            """,
+        run: .node { request, node, client throws(ReplyError) in
+            let keys = 1..<request.count - 1
+            let deadline = try request.deadline(seconds: keys.upperBound, now: node.time.unixMilliseconds)
+            try blockingPop(request, keys: keys, type: .sortedSet, until: deadline, &node, client) {
+                request, key, entry, keyspace, reply throws(ReplyError) in
+                replyPopped(key, entry, fromMax: false, &keyspace, &reply)
+                propagatePop(key, fromMax: false, count: nil, &keyspace)
+                return true
+            }
+        })
+
+    static let bzpopmax = Command(
+        "BZPOPMAX", since: "5.0.0", arity: .atLeast(3), flags: [.write, .noScript, .fast, .blocking],
+        keys: [KeySpec([.readWrite, .access, .delete], begin: .index(1), find: .range(last: -2, step: 1, limit: 0))],
+        arguments: "key... timeout:double",
+        complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+        summary: """
+            Remove and return the member with the highest score from one or more sorted sets, or block until one is \
+            available
+            """,
+        run: .node { request, node, client throws(ReplyError) in
+            let keys = 1..<request.count - 1
+            let deadline = try request.deadline(seconds: keys.upperBound, now: node.time.unixMilliseconds)
+            try blockingPop(request, keys: keys, type: .sortedSet, until: deadline, &node, client) {
+                request, key, entry, keyspace, reply throws(ReplyError) in
+                replyPopped(key, entry, fromMax: true, &keyspace, &reply)
+                propagatePop(key, fromMax: true, count: nil, &keyspace)
+                return true
+            }
+        })
+
+    static let bzmpop = Command(
+        "BZMPOP", since: "7.0.0", arity: .atLeast(5), flags: [.write, .blocking],
+        keys: [KeySpec([.readWrite, .access, .delete], begin: .index(2), find: .count(index: 0, first: 1, step: 1))],
+        arguments: "timeout:double numkeys:integer key... where=<MIN|MAX> [COUNT count:integer]",
+        complexity: """
+            O(K) + O(M*log(N)) where K is the number of provided keys, N being the number of elements in the sorted \
+            set, and M being the number of elements popped.
+            """,
+        summary: "Remove and return members with scores in a sorted set or block until one is available",
+        run: .node { request, node, client throws(ReplyError) in
+            let keys = try MultiPopArguments(request, from: 2).keys
+            let deadline = try request.deadline(seconds: 1, now: node.time.unixMilliseconds)
+            try blockingPop(request, keys: keys, type: .sortedSet, until: deadline, &node, client) {
+                request, key, entry, keyspace, reply throws(ReplyError) in
+                let arguments = try MultiPopArguments(request, from: 2)
+                let (fromMax, limit) = (arguments.fromMax, arguments.limit)
+                let count = replyPopped(key, entry, fromMax: fromMax, limit: limit, &keyspace, &reply)
+                propagatePop(key, fromMax: fromMax, count: count, &keyspace)
+                return true
+            }
+        })
+}
+
 // MARK: Several sets
 
 extension Command {
@@ -1060,27 +1126,21 @@ extension Keyspace {
         if ranks.isEmpty { return }
         if ranks.count == set.count {
             // As a whole, which may take its time.
-            didChange(ranks.count, event, key)
-            _ = delete(key)
+            didModify(event, key, changes: ranks.count)
+            deleteEmptied(key)
             return
         }
         willModify(entry)
         var set = set
         set.remove(ranks: ranks)
-        didChange(ranks.count, event, key)
+        didModify(event, key, changes: ranks.count)
     }
 
     /// Reports that members have left, and deletes the key with the last one.
     fileprivate mutating func didRemove(_ count: Int, from set: SortedSetValue, _ key: Key, _ event: KeyEvent) {
         guard count > 0 else { return }
-        didChange(count, event, key)
-        if set.isEmpty { _ = delete(key) }
-    }
-
-    /// Reports changes of a key, which Redis counts one by one.
-    fileprivate mutating func didChange(_ count: Int, _ event: KeyEvent, _ key: Key) {
-        didModify(event, key)
-        changes &+= Int64(count - 1)
+        didModify(event, key, changes: count)
+        if set.isEmpty { deleteEmptied(key) }
     }
 
     /// Gives a key the result of an operation, or takes it away if that is empty. - Returns: the count of members.

@@ -359,6 +359,45 @@ import Testing
         ])
     }
 
+    @Test func setsAreSortedSetsOfScoreOne() {
+        tell([
+            ("ZADD a 1 x 2 y 3 z", ":3\r\n"),
+            ("SADD s x w", ":2\r\n"),
+            ("SADD n 1 2 3", ":3\r\n"),
+            ("ZADD i 5 2 6 3 7 4", ":3\r\n"),
+            (
+                "ZUNION 2 a s WITHSCORES",
+                "*8\r\n$1\r\nw\r\n$1\r\n1\r\n$1\r\nx\r\n$1\r\n2\r\n$1\r\ny\r\n$1\r\n2\r\n$1\r\nz\r\n$1\r\n"
+                    + "3\r\n"
+            ),
+            (
+                "ZUNION 2 s n WEIGHTS 2 3 WITHSCORES",
+                "*10\r\n$1\r\nw\r\n$1\r\n2\r\n$1\r\nx\r\n$1\r\n2\r\n$1\r\n1\r\n$1\r\n3\r\n$1\r\n2\r\n$1\r\n"
+                    + "3\r\n$1\r\n3\r\n$1\r\n3\r\n"
+            ),
+            ("ZINTER 2 a s WITHSCORES", "*2\r\n$1\r\nx\r\n$1\r\n2\r\n"),
+            ("ZINTER 2 i n WITHSCORES", "*4\r\n$1\r\n2\r\n$1\r\n6\r\n$1\r\n3\r\n$1\r\n7\r\n"),
+            (
+                "ZINTER 2 n i WEIGHTS 10 1 AGGREGATE MAX WITHSCORES",
+                "*4\r\n$1\r\n2\r\n$2\r\n10\r\n$1\r\n3\r\n$2\r\n10\r\n"
+            ),
+            ("ZDIFF 2 a s WITHSCORES", "*4\r\n$1\r\ny\r\n$1\r\n2\r\n$1\r\nz\r\n$1\r\n3\r\n"),
+            ("ZDIFF 2 s a WITHSCORES", "*2\r\n$1\r\nw\r\n$1\r\n1\r\n"),
+            ("ZDIFF 1 s WITHSCORES", "*4\r\n$1\r\nw\r\n$1\r\n1\r\n$1\r\nx\r\n$1\r\n1\r\n"),
+            ("ZDIFF 2 s s", "*0\r\n"),
+            ("ZINTERCARD 2 i n", ":2\r\n"),
+            ("ZUNIONSTORE t 2 s n", ":5\r\n"),
+            (
+                "ZRANGE t 0 -1 WITHSCORES",
+                "*10\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n1\r\n$1\r\n3\r\n$1\r\n1\r\n$1\r\nw\r\n$1\r\n"
+                    + "1\r\n$1\r\nx\r\n$1\r\n1\r\n"
+            ),
+            ("ZINTERSTORE s 2 s a", ":1\r\n"),
+            ("ZRANGE s 0 -1 WITHSCORES", "*2\r\n$1\r\nx\r\n$1\r\n2\r\n"),
+            ("TYPE s", "+zset\r\n"),
+        ])
+    }
+
     @Test func randomMembersAndScans() {
         tell([
             ("ZADD z 1 a 2 b 3 c", ":3\r\n"),
