@@ -763,8 +763,15 @@ def sort_command(source):
         "SORT", "SORT", "SORT", "SORT", "SORT", "SORT_RO", "SORT_RO", "RPUSH", "SADD", "ZADD", "MSET", "HSET", "LRANGE", "DEL"])
     weight = source.keys[0].rpartition(":")[0] + ":w"
 
+    # Sets have no order of their own that could be compared.
+    sets = source.keys[:3]
+
+    def number():
+        # None beyond a double's range: Redis takes later numbers for mistakes as well then.
+        return source.one_of([source.below(50), round(source.random.uniform(-9, 9), 3), "inf", "-inf", " 7", "0x10", "1e3", "", "nan", "7x"])
+
     def element():
-        return source.below(30) if chance(80) else source.one_of(["a", "b", "", "x y"]) if chance(60) else source.number()
+        return source.below(30) if chance(80) else source.one_of(["a", "b", "", "x y"]) if chance(60) else number()
 
     def pattern():
         return source.one_of([f"{weight}*", f"{weight}*->f", f"{weight}h*->f", f"{weight}h*->", "*", "#", "nosort", f"{weight}*->none"])
@@ -772,13 +779,13 @@ def sort_command(source):
     if name == "RPUSH":
         arguments = [key()] + [element() for _ in range(source.one_of([1, 3, 10]))]
     elif name == "SADD":
-        arguments = [key()] + [source.below(30) if chance(95) else "x" for _ in range(source.one_of([1, 3, 10]))]
+        arguments = [source.one_of(sets)] + [source.below(30) if chance(95) else "x" for _ in range(source.one_of([1, 3, 10]))]
     elif name == "ZADD":
         arguments = [key()] + [word for _ in range(source.one_of([1, 3, 10])) for word in (source.below(50), element())]
     elif name == "MSET":
-        arguments = [word for _ in range(4) for word in (f"{weight}{source.below(30)}", source.number() if chance(30) else source.below(50))]
+        arguments = [word for _ in range(4) for word in (f"{weight}{source.below(30)}", number() if chance(20) else source.below(50))]
     elif name == "HSET":
-        arguments = [f"{weight}h{source.below(30)}", "f", source.number() if chance(30) else source.below(50)]
+        arguments = [f"{weight}h{source.below(30)}", "f", number() if chance(20) else source.below(50)]
     elif name == "LRANGE":
         arguments = [key(), 0, -1]
     elif name == "DEL":
@@ -790,7 +797,8 @@ def sort_command(source):
         if chance(40):
             chosen.append([source.word("ALPHA")])
         elif chance(50):
-            chosen.append([source.word("BY"), pattern()])
+            by = pattern()
+            chosen.append([source.word("BY"), by if "*" in by or arguments[0] not in sets else "*"])
         if chance(50):
             chosen.append([source.word("LIMIT"), source.one_of([0, 1, 5, 20, -3, source.integer()]), source.one_of([0, 1, 3, 10, -1, 2**40])])
         if chance(40):
