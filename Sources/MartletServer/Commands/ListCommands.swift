@@ -256,8 +256,8 @@ extension Command {
             return
         }
         guard request.count == 3 else { throw .wrongArgumentCount(name.description) }
-        let count = try request.integer(at: 2)
-        guard count >= 0 else { throw .text("ERR value is out of range, must be positive") }
+        let count = try request.integer(
+            at: 2, from: 0, orFailWith: "ERR value is out of range, must be positive")
         guard var list = try keyspace.writeList(key) else { return reply.nullArray() }
         if count == 0 { return reply.array(0) }
         keyspace.pop(count, from: &list, key, end, &reply)

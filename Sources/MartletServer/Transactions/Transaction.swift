@@ -199,6 +199,8 @@ extension Node {
         client.pointee.reply.array(transaction.queue.count)
         client.pointee.transaction?.nextCommand = 0
         continueTransaction(client)
+        // What it ran is in the log already.
+        if keyspace.propagation.isOn { keyspace.propagation.replacesCommand = true }
     }
 
     /// Whether EXEC has to wait for a key that is on its way to another server.

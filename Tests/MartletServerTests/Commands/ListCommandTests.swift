@@ -88,7 +88,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ("LPOP l x", "value is not an integer or out of range"),
+        ("LPOP l x", "value is out of range, must be positive"),
         ("LPOP l -1", "value is out of range, must be positive"),
         ("LPOP l 1 2", "wrong number of arguments for 'lpop' command"),
         ("RPOP l 1 2", "wrong number of arguments for 'rpop' command"),

@@ -352,6 +352,22 @@ struct ReplicationTests {
         #expect(network[2]("GET key") == .bulk("new"))
     }
 
+    @Test(
+        "The log has what EXEC ran, and nothing behind it",
+        arguments: [
+            (["SET k 1"], ["SET k 1"]), (["SET k 1", "GET k", "INCR k"], ["MULTI", "SET k 1", "INCR k", "EXEC"]),
+            (["GET k"], []),
+        ])
+    func executed(lines: [String], logged: [String]) {
+        let network = ReplicationNetwork(seed: 17, nodeCount: 2)
+        follow(network, 2, 1)
+        network[1]("SET before 1")
+        let start = network[1].node.replicationOffset
+        for line in ["MULTI"] + lines + ["EXEC"] { network[1](line) }
+        let expected = logged.flatMap { RESPText.command($0.split(separator: " ").map(String.init)) }
+        #expect(network[1].log(from: start) == String(decoding: expected, as: UTF8.self))
+    }
+
     @Test("A password that is put right counts for the next attempt")
     func laterPassword() {
         let network = ReplicationNetwork(seed: 17, nodeCount: 2)
