@@ -44,9 +44,9 @@ package struct IntSet {
     // MARK: Measures
 
     /// Bytes of each integer: 2, 4 or 8.
-    @inline(__always) package var width: Int { Int(pointer.load(as: UInt32.self)) }
+    @inline(__always) package var width: Int { Int(pointer.loadUnaligned(as: UInt32.self)) }
 
-    @inline(__always) package var count: Int { Int(pointer.load(fromByteOffset: 4, as: UInt32.self)) }
+    @inline(__always) package var count: Int { Int(pointer.loadUnaligned(fromByteOffset: 4, as: UInt32.self)) }
 
     /// The whole, header included.
     package var byteCount: Int { Self.headerBytes + count * width }

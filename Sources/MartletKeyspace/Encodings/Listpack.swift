@@ -70,13 +70,13 @@ package struct Listpack {
     // MARK: Measures
 
     /// The whole, header and end mark included.
-    @inline(__always) package var byteCount: Int { Int(pointer.load(as: UInt32.self)) }
+    @inline(__always) package var byteCount: Int { Int(pointer.loadUnaligned(as: UInt32.self)) }
 
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: pointer, count: byteCount) }
 
     package var isEmpty: Bool { byteCount == Self.emptyBytes }
 
-    private var storedCount: Int { Int(pointer.load(fromByteOffset: 4, as: UInt16.self)) }
+    private var storedCount: Int { Int(pointer.loadUnaligned(fromByteOffset: 4, as: UInt16.self)) }
 
     /// How many elements there are. - Complexity: O(1); O(n) above 65534 elements
     package var count: Int {

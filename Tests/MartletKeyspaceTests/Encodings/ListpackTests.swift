@@ -50,10 +50,39 @@ import Testing
         defer { listpack.destroy() }
         text.withUnsafeBytes { listpack.append($0) }
         let entry = hexBytes(header) + text + hexBytes(backLength)
-        #expect(listpack.bytes.dropFirst(6).dropLast().elementsEqual(entry))
         #expect(listpack.byteCount == entry.count + 7)
+        #expect(isEqual(UnsafeRawBufferPointer(rebasing: listpack.bytes.dropFirst(6).dropLast()), entry))
         #expect(listpack.last == 6)
-        #expect(listpack.value(at: 6).text == text)
+        #expect(text.withUnsafeBytes { listpack.equals(6, $0) })
+    }
+
+    /// A hash, a sorted set and a node of a list, as redis-server 7.0.15 dumps them.
+    @Test(arguments: [
+        (
+            ["name", "martlet", "age", "3", "big", "9223372036854775807", "neg", "-70000"],
+            """
+            36000000 0800 846E616D6505 876D6172746C6574 08 8361676504 0301 8362696704 F4FFFFFFFFFFFFFF7F09 836E656704 \
+            F290EEFE04 FF
+            """
+        ),
+        (
+            ["-1", "-1000000000", "half", "0.5", "one", "1", "m", "100000000000000000", "inf", "inf"],
+            """
+            39000000 0A00 DFFF02 F3003665C405 8468616C6605 83302E3504 836F6E6504 0101 816D02 F400008A5D7845630109 \
+            83696E6604 83696E6604 FF
+            """
+        ),
+        (
+            ["a", "127", "128", "-4097", "", "01", String(repeating: "x", count: 64)],
+            "5C000000 0700 816102 7F01 C08002 F1FFEF03 8001 82303103 E040" + String(repeating: "78", count: 64)
+                + "42 FF"
+        ),
+    ])
+    func itHasTheBytesThatRedisDumps(values: [String], hex: String) {
+        var listpack = Listpack.make()
+        defer { listpack.destroy() }
+        for value in values { Array(value.utf8).withUnsafeBytes { listpack.append($0) } }
+        #expect(Array(listpack.bytes) == hexBytes(hex))
     }
 
     @Test func theLengthBehindTheLargestElementsTakesFiveBytes() {
@@ -83,9 +112,10 @@ import Testing
         defer { listpack.destroy() }
         for step in 0..<1500 {
             change(&listpack, &model, &random, sizeMax: seed % 2 == 0 ? 8 : 60)
+            guard step % 8 == 0 else { continue }
             #expect(listpack.count == model.count, "seed \(seed), step \(step)")
-            #expect(Array(listpack.bytes) == ListpackModel.encoded(model), "seed \(seed), step \(step)")
-            expectSame(listpack, model, seed: seed)
+            #expect(isEqual(listpack.bytes, ListpackModel.encoded(model)), "seed \(seed), step \(step)")
+            #expect(isSame(listpack, model), "seed \(seed), step \(step)")
         }
     }
 
@@ -164,31 +194,28 @@ import Testing
         }
     }
 
-    private func expectSame(_ listpack: Listpack, _ model: [[UInt8]], seed: UInt64) {
-        #expect(Listpack.isValid(listpack.bytes, deep: true), "seed \(seed)")
-        #expect(listpack.values.map(\.text) == model, "seed \(seed)")
-        #expect(listpack.isEmpty == model.isEmpty)
+    private func isSame(_ listpack: Listpack, _ model: [[UInt8]]) -> Bool {
+        var isSame = Listpack.isValid(listpack.bytes, deep: true) && listpack.values.map(\.text) == model
+        isSame = isSame && listpack.isEmpty == model.isEmpty
         var (position, index) = (listpack.last, model.count - 1)
-        while let current = position {
-            #expect(listpack.position(at: index) == current, "seed \(seed)")
-            #expect(listpack.position(at: index - model.count) == current, "seed \(seed)")
+        while let current = position, isSame {
             let value = model[index]
-            #expect(value.withUnsafeBytes { listpack.equals(current, $0) }, "seed \(seed)")
-            #expect(!(value + [0x30]).withUnsafeBytes { listpack.equals(current, $0) }, "seed \(seed)")
+            isSame =
+                listpack.position(at: index) == current && listpack.position(at: index - model.count) == current
+                && value.withUnsafeBytes { listpack.equals(current, $0) }
+                && !(value + [0x30]).withUnsafeBytes { listpack.equals(current, $0) }
             for skip in [0, 1, 2] {
-                let places = stride(from: 0, to: model.count, by: skip + 1)
                 let found = value.withUnsafeBytes { listpack.find($0, from: listpack.first, skipping: skip) }
-                let expected = places.first { model[$0] == value }.flatMap { listpack.position(at: $0) }
-                #expect(found == expected, "seed \(seed)")
+                let expected = stride(from: 0, to: model.count, by: skip + 1).first { model[$0] == value }
+                isSame = isSame && found == expected.flatMap { listpack.position(at: $0) }
             }
             position = listpack.previous(before: current)
             index -= 1
         }
-        #expect(index == -1)
-        #expect(listpack.position(at: model.count) == nil)
-        #expect(listpack.position(at: -model.count - 1) == nil)
         let absent = [UInt8](repeating: 0x7A, count: 21)
-        #expect(absent.withUnsafeBytes { listpack.find($0, from: listpack.first, skipping: 0) } == nil)
+        return isSame && index == -1 && listpack.position(at: model.count) == nil
+            && listpack.position(at: -model.count - 1) == nil
+            && absent.withUnsafeBytes { listpack.find($0, from: listpack.first, skipping: 0) } == nil
     }
 
     /// The header has sixteen bits for the count.
@@ -350,7 +377,7 @@ import Testing
         let memory = GuardedMemory(capacity: 64 * 1024)
         var random = PRNG(seed: seed)
         var accepted = 0
-        for _ in 0..<3000 {
+        for _ in 0..<1500 {
             let values = (0..<random.below(5)).map { _ in EncodingSamples.random(&random) }
             let bytes = ListpackModel.encoded(values).prefix(60_000)
             if isSafe(Corruption.random(of: Array(bytes), sizeInHeader: true, &random), memory) { accepted += 1 }

@@ -34,8 +34,8 @@ import Testing
     @Test(arguments: [1, 2, 3] as [UInt64])
     func itReadsWhatWasWritten(seed: UInt64) {
         var random = PRNG(seed: seed)
-        for _ in 0..<300 {
-            let values = (0..<random.below(20)).map { _ in EncodingSamples.random(&random) }
+        for _ in 0..<100 {
+            let values = (0..<random.below(12)).map { _ in EncodingSamples.random(&random) }
             let bytes = ZiplistModel.encoded(values, &random)
             bytes.withUnsafeBytes { bytes in
                 #expect(Ziplist.isValid(bytes, deep: true), "seed \(seed)")
@@ -65,11 +65,12 @@ import Testing
 
     @Test func everyChangeOfAByteIsRejectedOrHarmless() {
         let memory = GuardedMemory(capacity: 4096)
-        for (hex, values) in Self.samples {
+        for (hex, _) in Self.samples {
             let bytes = hexBytes(hex)
             var accepted = 0
             Corruption.everyByte(of: bytes) { if isSafe($0, memory) { accepted += 1 } }
-            #expect(values.isEmpty ? accepted == 0 : accepted > 0)
+            // The contents of strings and integers; of an empty ziplist the offset of the last entry.
+            #expect(accepted > 0)
             for count in 0..<bytes.count {
                 var part = Array(bytes[..<count])
                 #expect(!isSafe(part, memory))
@@ -86,7 +87,7 @@ import Testing
         let memory = GuardedMemory(capacity: 64 * 1024)
         var random = PRNG(seed: seed)
         var accepted = 0
-        for _ in 0..<4000 {
+        for _ in 0..<1500 {
             let values = (0..<random.below(5)).map { _ in EncodingSamples.random(&random) }
             let bytes = Array(ZiplistModel.encoded(values, &random).prefix(60_000))
             if isSafe(Corruption.random(of: bytes, sizeInHeader: true, &random), memory) { accepted += 1 }
