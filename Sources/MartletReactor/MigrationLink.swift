@@ -25,7 +25,6 @@ final class MigrationLink {
     /// The link served a job before, so the target may have closed it since: worth a second try.
     private(set) var isReused = false
     private var selectedDatabase = 0
-    private var isAuthenticated = false
     private var output: [UInt8] = []
     private var sent = 0
     private var reader = ReplyReader()
@@ -65,7 +64,8 @@ final class MigrationLink {
         answers = []
         hasAnswers = false
         preambleCount = 0
-        if !isAuthenticated, !credentials.isEmpty {
+        // Each time: the target's password may be another one by now.
+        if !credentials.isEmpty {
             RequestEncoder.append([Array("AUTH".utf8)] + credentials, to: &output)
             preambleCount += 1
         }
@@ -131,7 +131,6 @@ final class MigrationLink {
                 }
                 answers.append(value.errorText)
                 if answers.count == job.keyCount {
-                    isAuthenticated = true
                     selectedDatabase = job.database
                     return .ended(.answered(answers))
                 }
