@@ -35,6 +35,8 @@ package struct HyperLogLog: ~Copyable {
     /// Highest value of a register that an element can cause.
     private static let valueMax = 51
     static let headerBytes = 16
+    /// "HYLL"
+    private static let magic: UInt32 = 0x4C4C_5948
     package static let denseBytes = headerBytes + registerCount * 6 / 8
     private static let sparseValueMax = 32
     /// Longest runs of the sparse form.
@@ -44,7 +46,7 @@ package struct HyperLogLog: ~Copyable {
     package init() {
         self.init(count: Self.headerBytes + 2)
         base.initializeMemory(as: UInt8.self, repeating: 0, count: count)
-        base.copyMemory(from: StaticString("HYLL").utf8Start, byteCount: 4)
+        base.storeBytes(of: Self.magic, as: UInt32.self)
         base.storeBytes(of: 1, toByteOffset: 4, as: UInt8.self)
         writeZeros(Self.registerCount, at: Self.headerBytes)
     }
@@ -72,7 +74,7 @@ package struct HyperLogLog: ~Copyable {
 
     /// Whether a string begins as one, and has the right length if it is dense. (isHLLObjectOrReply)
     package static func isValid(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        guard bytes.count >= headerBytes, bytes.prefix(4).elementsEqual("HYLL".utf8) else { return false }
+        guard bytes.count >= headerBytes, bytes.loadUnaligned(as: UInt32.self) == magic else { return false }
         return bytes[4] == 1 || bytes[4] == 0 && bytes.count == denseBytes
     }
 
