@@ -43,7 +43,7 @@ extension Command {
                     the argument array
                     """),
         ],
-        categories: ["set", "sortedset", "list", "dangerous"],
+        categories: ["-keyspace", "set", "sortedset", "list", "dangerous"],
         arguments: """
             key [BY pattern:pattern#1] [LIMIT {offset:integer count:integer}] [GET pattern:pattern#1]+ \
             [order=<ASC|DESC>] [sorting=ALPHA] [STORE destination:key#2]
@@ -55,7 +55,7 @@ extension Command {
 
     static let sortReadOnly = Command(
         "SORT_RO", since: "7.0.0", arity: .atLeast(2), flags: [.readonly], keys: [sortedKey, sortPatterns],
-        categories: ["set", "sortedset", "list", "dangerous"],
+        categories: ["-keyspace", "set", "sortedset", "list", "dangerous"],
         arguments: """
             key [BY pattern:pattern#1] [LIMIT {offset:integer count:integer}] [GET pattern:pattern#1]+ \
             [order=<ASC|DESC>] [sorting=ALPHA]
@@ -299,7 +299,9 @@ extension Keyspace {
         guard let star = text.firstIndex(of: UInt8(ascii: "*")) else { return nil }
         var nameEnd = pattern.count
         var field: UnsafeRawBufferPointer?
-        let arrow = (star + 1..<max(text.count - 2, star + 1)).first { text[$0] == UInt8(ascii: "-") && text[$0 + 1] == UInt8(ascii: ">") }
+        let arrow = (star + 1..<max(text.count - 2, star + 1)).first {
+            text[$0] == UInt8(ascii: "-") && text[$0 + 1] == UInt8(ascii: ">")
+        }
         if let arrow {
             nameEnd = arrow
             field = UnsafeRawBufferPointer(rebasing: pattern[(arrow + 2)...])
