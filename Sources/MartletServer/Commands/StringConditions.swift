@@ -66,7 +66,7 @@ extension Command {
             guard let entry = keyspace.lookupWrite(key) else { return reply.integer(0) }
             guard entry.isString else { throw .wrongType }
             guard entry.withBytes({ $0.elementsEqual(request[2]) }) else { return reply.integer(0) }
-            delete(key, &keyspace, &reply)
+            deleteCompared(key, &keyspace, &reply)
         })
 
     static let delex = Command(
@@ -84,10 +84,10 @@ extension Command {
                     return reply.integer(0)
                 }
             }
-            delete(key, &keyspace, &reply)
+            deleteCompared(key, &keyspace, &reply)
         })
 
-    private static func delete(_ key: Key, _ keyspace: inout Keyspace, _ reply: inout ReplyBuffer) {
+    private static func deleteCompared(_ key: Key, _ keyspace: inout Keyspace, _ reply: inout ReplyBuffer) {
         let isDeleted = keyspace.delete(key)
         if isDeleted { keyspace.propagateInstead(bytes("DEL"), key.bytes) }
         reply.integer(isDeleted ? 1 : 0)
