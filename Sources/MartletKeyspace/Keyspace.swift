@@ -52,6 +52,8 @@ package enum KeyEvent: UInt8, Sendable {
     /// A count of a HyperLogLog was computed and kept: no event that clients are told of.
     case hyperLogLogAdd, hyperLogLogCount
     case sortStore
+    case streamAdd, streamTrim, streamDelete, streamSetID
+    case groupCreate, groupSetID, groupDestroy, consumerCreate, consumerDelete
 }
 
 package struct KeyspaceStatistics: Sendable {
@@ -331,6 +333,9 @@ package struct Keyspace: ~Copyable {
         changes &+= Int64(count)
         if isObserved { observe(key, database: selected) }
     }
+
+    /// After a change of a stream's groups or of its counters: WATCH does not see it, as in Redis.
+    package mutating func didModifyGroups(_ event: KeyEvent, _ key: Key) { changes &+= 1 }
 
     /// The same for a database that need not be the selected one.
     private mutating func didModify(_ event: KeyEvent, _ key: Key, database: Int) {

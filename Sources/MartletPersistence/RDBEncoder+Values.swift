@@ -14,6 +14,7 @@ extension RDBEncoder {
         case (.sortedSet, .listpack): return .sortedSetListpack
         case (.sortedSet, .skiplist): return .sortedSet2
         case (.list, .listpack), (.list, .quicklist): return .listQuicklist2
+        case (.stream, .stream): return .streamListpacks2
         default: preconditionFailure("no type of value has such an encoding")
         }
     }
@@ -26,6 +27,7 @@ extension RDBEncoder {
         case (.set, .listpack), (.set, .hashtable): append(membersOfSet: container)
         case (.sortedSet, .skiplist): append(membersOf: SortedSetValue(reading: container))
         case (.list, .listpack), (.list, .quicklist): append(nodesOf: container)
+        case (.stream, .stream): append(stream: container)
         default: preconditionFailure("no type of value has such an encoding")
         }
     }

@@ -18,6 +18,7 @@ struct RDBValueBuilder {
     private var set: SetMembers?
     private var sortedSet: SortedSetValue?
     private var list: ListValue?
+    private var stream: RDBStreamBuilder?
     /// What the times of fields are relative to. (Redis 7.4)
     private var expiryBase: Int64 = 0
 
@@ -29,8 +30,8 @@ struct RDBValueBuilder {
         case .set, .setIntset, .setListpack: break
         case .sortedSet, .sortedSet2, .sortedSetZiplist, .sortedSetListpack: break
         case .list, .listZiplist, .listQuicklist, .listQuicklist2: list = ListValue(limits: store.pointee.limits)
-        case .string, .modulePreRelease, .module2, .streamListpacks, .streamListpacks2, .streamListpacks3,
-            .hashListpackExpiringPreRelease:
+        case .streamListpacks, .streamListpacks2, .streamListpacks3: stream = RDBStreamBuilder(type)
+        case .string, .modulePreRelease, .module2, .hashListpackExpiringPreRelease:
             throw .invalid(.unsupportedType(type))
         }
     }
@@ -38,7 +39,8 @@ struct RDBValueBuilder {
     /// The value, which belongs to the caller from now on; nil if it has no elements, as values had that old bugs of Redis
     /// left behind.
     func take() -> Container? {
-        guard let container, container.count > 0 else {
+        // Streams may be empty.
+        guard let container, container.count > 0 || container.type == .stream else {
             discard()
             return nil
         }
@@ -48,7 +50,9 @@ struct RDBValueBuilder {
     /// Gives back what was made of a value that will not be complete.
     func discard() { container?.destroy() }
 
-    private var container: Container? { hash?.container ?? set?.container ?? sortedSet?.container ?? list?.container }
+    private var container: Container? {
+        hash?.container ?? set?.container ?? sortedSet?.container ?? list?.container ?? stream?.container
+    }
 
     /// Reads the next element; changes nothing if it is not complete.
     ///
@@ -123,8 +127,9 @@ struct RDBValueBuilder {
             guard left != nil else { return try begin(&reader) }
             try readNode(kind: try reader.length(), try reader.bytes(scratch: &scratch))
             return countDown()
-        case .string, .modulePreRelease, .module2, .streamListpacks, .streamListpacks2, .streamListpacks3,
-            .hashListpackExpiringPreRelease:
+        case .streamListpacks, .streamListpacks2, .streamListpacks3:
+            return try stream?.step(&reader, &scratch) ?? true
+        case .string, .modulePreRelease, .module2, .hashListpackExpiringPreRelease:
             throw .invalid(.unsupportedType(type))
         }
     }

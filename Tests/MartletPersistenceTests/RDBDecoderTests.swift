@@ -83,7 +83,30 @@ func describe(_ container: Container) -> String {
             return true
         }
         elements.sort()
-    case .string, .list, .stream: elements.append("?")
+    case .stream:
+        let stream = StreamValue(container)
+        var cursor = stream.entries()
+        while cursor.next() {
+            let fields = (0..<cursor.fieldCount).map { _ in
+                let (field, value) = cursor.nextField()
+                return "\(text(field))=\(text(value))"
+            }
+            elements.append("\(cursor.id):" + fields.joined(separator: ","))
+        }
+        elements.append("last \(stream.lastID) deleted \(stream.maxDeletedID) added \(stream.entriesAdded)")
+        for index in 0..<stream.groupCount {
+            let group = stream.group(at: index)
+            elements.append("\(text(.bytes(group.name)))@\(group.lastID)/\(group.entriesRead)")
+            for index in 0..<group.consumerCount {
+                let consumer = group.consumer(at: index)
+                elements.append("\(text(.bytes(consumer.name))):\(consumer.seenAt)")
+                var cursor = group.pendingEntries(from: .zero, of: consumer)
+                while let entry = group.next(&cursor) {
+                    elements.append("\(entry.id):\(entry.deliveredAt),\(entry.deliveryCount)")
+                }
+            }
+        }
+    case .string, .list: elements.append("?")
     }
     return "\(container.type) \(container.encoding): " + elements.joined(separator: " ")
 }

@@ -413,7 +413,7 @@ extension Listpack {
         package var entryBytes: Int { encodedBytes &+ Listpack.backLengthBytes(encodedBytes) }
 
         /// - Precondition: there is room for ``entryBytes``.
-        fileprivate func write(to target: UnsafeMutableRawPointer) {
+        func write(to target: UnsafeMutableRawPointer) {
             switch value {
             case .bytes(let bytes):
                 let headerBytes = encodedBytes - bytes.count

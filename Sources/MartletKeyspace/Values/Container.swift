@@ -30,7 +30,8 @@ package struct Container {
         case .skiplist: return sortedSet.pointee.count
         case .quicklist: return Quicklist(pointer).nodeCount
         case .hashtable: return table.pointee.count
-        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
+        case .stream: return StreamValue.freeEffort(self)
+        case .integer, .embedded, .raw: Self.isNeverMade()
         }
     }
 
@@ -46,7 +47,8 @@ package struct Container {
         case .skiplist: LargeSortedSet.destroy(sortedSet, membersAreFreed: membersAreFreed)
         case .quicklist: Quicklist(pointer).destroy()
         case .hashtable: MemberTable.free(table, membersAreFreed: membersAreFreed)
-        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
+        case .stream: StreamValue.destroy(self)
+        case .integer, .embedded, .raw: Self.isNeverMade()
         }
     }
 
@@ -68,7 +70,8 @@ package struct Container {
             guard table.pointee.freeSome(from: &position, limit: &limit) else { return false }
             destroy()
             return true
-        case .listpack, .intset, .integer, .embedded, .raw, .stream:
+        case .stream: return StreamValue.freeSome(self, limit: &limit)
+        case .listpack, .intset, .integer, .embedded, .raw:
             destroy()
             return true
         }
@@ -85,7 +88,8 @@ package struct Container {
         case .skiplist: copy.pointer = UnsafeMutableRawPointer(LargeSortedSet.copy(sortedSet, store))
         case .quicklist: copy.pointer = Quicklist(pointer).copy().pointer
         case .hashtable: copy.pointer = UnsafeMutableRawPointer(table.pointee.copy(store))
-        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
+        case .stream: return StreamValue.copy(self)
+        case .integer, .embedded, .raw: Self.isNeverMade()
         }
         return copy
     }
@@ -105,7 +109,8 @@ package struct Container {
         case .hashtable:
             return Memory.usableBytes(MemoryLayout<MemberTable>.size) + table.pointee.tableBytes
                 + table.pointee.memberBytes(samples: samples)
-        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
+        case .stream: return StreamValue.memoryBytes(self, samples: samples)
+        case .integer, .embedded, .raw: Self.isNeverMade()
         }
     }
 
@@ -120,7 +125,8 @@ package struct Container {
         case .skiplist: return sortedSet.pointee.count
         case .quicklist: return Quicklist(pointer).count
         case .hashtable: return table.pointee.count
-        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
+        case .stream: return StreamValue.count(self)
+        case .integer, .embedded, .raw: Self.isNeverMade()
         }
     }
 
@@ -149,7 +155,8 @@ package struct Container {
         case .skiplist: sortedSet.pointee.invariants()
         case .quicklist: Quicklist(pointer).invariants()
         case .hashtable: table.pointee.invariants()
-        case .integer, .embedded, .raw, .stream: Self.isNeverMade()
+        case .stream: StreamValue.invariants(self)
+        case .integer, .embedded, .raw: Self.isNeverMade()
         }
     }
 
