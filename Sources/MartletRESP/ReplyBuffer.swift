@@ -292,10 +292,21 @@ package struct ReplyBuffer: ~Copyable {
         rotate(start.position, end)
     }
 
+    /// The end of an aggregate of so many pairs.
+    package mutating func endMap(_ start: Deferred, count pairs: Int) {
+        let end = count
+        map(pairs)
+        rotate(start.position, end)
+    }
+
+    /// Moves what was written behind `end`, 64 bytes at most, to an earlier place.
+    package mutating func moveToFront(_ start: Deferred, from end: Int) { rotate(start.position, end) }
+
     /// Puts the header, which was written behind the elements, in front of them.
     private func rotate(_ position: Int, _ end: Int) {
         let headerCount = count - end
-        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 32) { header in
+        precondition(headerCount <= 64)
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { header in
             for index in 0..<headerCount { header[index] = base[end + index] }
             let elements = UnsafeMutableRawPointer(base + position)
             (elements + headerCount).copyMemory(from: elements, byteCount: end - position)

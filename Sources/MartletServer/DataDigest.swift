@@ -58,9 +58,23 @@ struct DataDigest {
                 member.withBytes { add($0) }
                 return true
             }
-        case .stream: preconditionFailure("no such type of value yet")
+        case .stream: mix(stream: entry.stream)
         }
         if entry.hasExpiry { add(StaticString("!!expire!!").bytes) }
+    }
+
+    /// Adds entries with their IDs; groups do not count.
+    private mutating func mix(stream: StreamValue) {
+        var cursor = stream.entries()
+        while cursor.next() {
+            let id = cursor.id
+            Array("\(id.milliseconds).\(id.sequence)".utf8).withUnsafeBytes { mix($0) }
+            for _ in 0..<cursor.fieldCount {
+                let (field, value) = cursor.nextField()
+                mix(field)
+                mix(value)
+            }
+        }
     }
 
     var hexadecimal: String { MartletBase.hexadecimal(bytes) }

@@ -187,9 +187,9 @@ package struct Node: ~Copyable {
 
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
-        .string, .list, .hash, .set, .sortedSet, .transactions, .bitmap, .geo, .hyperLogLog, .generic, .sort, .expiry,
-        .scan, .object, .dump, .internalDump, .dataset, .connection, .server, .info, .function, .debug, .memory,
-        .miscellaneous, .cluster, .clusterClient, .keyMigration, .replication, .replicationWait,
+        .string, .list, .hash, .set, .sortedSet, .stream, .transactions, .bitmap, .geo, .hyperLogLog, .generic, .sort,
+        .expiry, .scan, .object, .dump, .internalDump, .dataset, .connection, .server, .info, .function, .debug,
+        .memory, .miscellaneous, .cluster, .clusterClient, .keyMigration, .replication, .replicationWait,
     ]
 
     /// Whether there is a command of that name, in any case. - Complexity: O(commands)

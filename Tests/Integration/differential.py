@@ -29,6 +29,8 @@ class Source:
         self.below = self.random.randrange
         # The same for both servers, and far enough from now that no key expires in between.
         self.later = int(time.time()) + 100_000
+        # For what has to grow.
+        self.counter = 0
 
     def chance(self, percent):
         return self.random.randrange(100) < percent
@@ -812,6 +814,124 @@ def sort_command(source):
     return spoil(source, [name] + arguments)
 
 
+def stream_command(source):
+    chance = source.chance
+    name = source.one_of([
+        "XADD", "XADD", "XADD", "XADD", "XADD", "XLEN", "XRANGE", "XREVRANGE", "XTRIM", "XDEL", "XDEL", "XREAD", "XREADGROUP",
+        "XREADGROUP", "XREADGROUP", "XACK", "XPENDING", "XCLAIM", "XAUTOCLAIM", "XGROUP", "XGROUP", "XINFO", "XINFO", "XSETID",
+        "COPY", "DEL", "OBJECT"])
+    # Few, so that there are groups with much to do.
+    def key():
+        return source.one_of(source.keys[:4])
+
+    group = f"group{source.below(2)}"
+    consumer = f"consumer{source.below(4)}"
+
+    def near_id():
+        """An ID among the last ones that were added, or any other."""
+        if chance(5):
+            return source.one_of(["-", "+", "*", "$", ">", "x", "", "5-", "-5", "1-2-3", "18446744073709551616", "0-0",
+                                  "18446744073709551615-18446744073709551615" if chance(10) else "0", " 1", "01-+1", "5--01", source.integer()])
+        number = max(0, source.counter - source.below(80))
+        return source.one_of([f"{number}-0", f"{number}", f"{number}-{source.below(3)}", f"{number}-1"])
+
+    def edge():
+        return source.one_of(["-", "+", near_id(), near_id(), "(" + str(near_id())])
+
+    def trim():
+        words = [source.word("MAXLEN", "MAXLEN", "MINID")]
+        words += source.one_of([[], ["="], ["~"], ["~"]])
+        words.append(near_id() if words[0].upper() == "MINID" else source.below(60) if chance(92) else source.integer())
+        if chance(20):
+            words += ["LIMIT", source.below(200) if chance(90) else source.integer()]
+        return words
+
+    if name == "XADD":
+        source.counter += source.below(2)
+        arguments = [key()]
+        if chance(10):
+            arguments.append(source.word("NOMKSTREAM"))
+        if chance(15):
+            arguments += trim()
+        arguments.append(source.one_of([f"{source.counter}-*"] * 8 + [near_id(), f"{source.counter}"]))
+        for field in range(source.one_of([1, 2, 2, 2, 3])):
+            arguments += [f"field{field}" if chance(90) else source.value(), source.value()]
+        if chance(2):
+            arguments.pop()
+        if arguments[1] == "*" or "*" in arguments[:-2]:
+            # Times are each server's own.
+            return ["XLEN", key()]
+    elif name in ("XLEN", "DEL"):
+        arguments = [key()]
+        if name == "DEL" and chance(90):
+            name = "XLEN"
+    elif name == "OBJECT":
+        arguments = ["ENCODING", key()]
+    elif name == "COPY":
+        arguments = [key(), source.one_of(source.keys), "REPLACE"]
+    elif name in ("XRANGE", "XREVRANGE"):
+        arguments = [key(), edge(), edge()]
+        if chance(50):
+            arguments += [source.word("COUNT"), source.below(20) if chance(90) else source.integer()]
+    elif name == "XTRIM":
+        arguments = [key()] + trim()
+    elif name == "XDEL":
+        arguments = [key()] + [near_id() for _ in range(1 + source.below(5))]
+    elif name in ("XREAD", "XREADGROUP"):
+        arguments = [source.word("GROUP"), group, consumer] if name == "XREADGROUP" or chance(2) else []
+        if chance(60):
+            arguments += [source.word("COUNT"), source.below(10) if chance(90) else source.integer()]
+        if chance(20):
+            arguments.append(source.word("NOACK") if name == "XREADGROUP" or chance(10) else "COUNT")
+        keys = [key() for _ in range(source.one_of([1, 1, 1, 2, 4]))]
+        arguments += [source.word("STREAMS")] + keys
+        arguments += [source.one_of([">", ">", near_id()]) if name == "XREADGROUP" or chance(2) else near_id() for _ in keys]
+    elif name == "XACK":
+        arguments = [key(), group] + [near_id() for _ in range(1 + source.below(8))]
+    elif name == "XPENDING":
+        arguments = [key(), group]
+        if chance(30):
+            # How long entries have been idle is each server's own: nothing is listed.
+            arguments += source.one_of([["IDLE", 2**62], ["IDLE", 2**62], ["IDLE", source.integer()]])
+            arguments += [edge(), edge(), 0 if arguments[3] != 2**62 else source.below(5), consumer][:3 + source.below(2)]
+    elif name == "XCLAIM":
+        arguments = [key(), group, consumer, source.one_of([0, 0, 0, 2**62, source.one_of(["x", -1])])]
+        arguments += [near_id() for _ in range(1 + source.below(5))]
+        for _ in range(source.below(3)):
+            arguments += source.one_of([
+                [source.word("FORCE")], [source.word("JUSTID")], ["RETRYCOUNT", source.integer()], ["LASTID", near_id()],
+                ["TIME", source.one_of([5, "x", 10**12])]])
+    elif name == "XAUTOCLAIM":
+        arguments = [key(), group, consumer, source.one_of([0, 0, 0, 2**62, "x"]), edge()]
+        for _ in range(source.below(3)):
+            arguments += source.one_of([[source.word("JUSTID")], [source.word("COUNT"), source.below(10)]])
+    elif name == "XGROUP":
+        what = source.word(
+            "CREATE", "CREATE", "CREATE", "CREATE", "CREATE", "SETID", "DESTROY", "CREATECONSUMER", "DELCONSUMER")
+        arguments = [what, key(), group]
+        if what.upper() in ("CREATE", "SETID"):
+            arguments.append(source.one_of(["$", "0", near_id()]))
+            if what.upper() == "CREATE" and chance(60):
+                arguments.append(source.word("MKSTREAM"))
+            if chance(20):
+                arguments += [source.word("ENTRIESREAD"), source.integer()]
+        elif what.upper() != "DESTROY":
+            arguments.append(consumer)
+    elif name == "XINFO":
+        arguments = [source.word("STREAM", "GROUPS"), key()]
+        if chance(3):
+            arguments.append(source.one_of(["x", "FULL x", "COUNT"]))
+    else:
+        if chance(60):
+            return ["XLEN", key()]
+        arguments = [key(), near_id() if chance(30) else f"{source.counter}-{source.below(3)}"]
+        if chance(40):
+            arguments += [source.word("ENTRIESADDED"), source.integer() if chance(30) else source.below(5000)]
+        if chance(40):
+            arguments += [source.word("MAXDELETEDID"), near_id()]
+    return spoil(source, [name] + arguments)
+
+
 def spoil(source, command):
     """Rarely drops or adds an argument."""
     if source.chance(1):
@@ -822,7 +942,7 @@ def spoil(source, command):
 FAMILIES = {
     "string": string_command, "bitmap": bitmap_command, "generic": generic_command, "hash": hash_command,
     "list": list_command, "sorted_set": sorted_set_command, "geo": geo_command, "set": set_command,
-    "hyperloglog": hyperloglog_command, "sort": sort_command}
+    "hyperloglog": hyperloglog_command, "sort": sort_command, "stream": stream_command}
 
 # Whose elements come in an order that every server chooses: how many of them belong together.
 UNORDERED = {

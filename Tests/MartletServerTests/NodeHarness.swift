@@ -151,17 +151,29 @@ final class NodeHarness {
                 }
                 do { try handler(request, &node.keyspace, &reply) } catch { failed = true }
             }
-            var lines: [String] = []
-            var start = 0
-            for (database, end) in node.keyspace.propagation.commands {
-                lines.append("\(database) " + Self.words(Array(node.keyspace.propagation.bytes[start..<end])))
-                start = end
-            }
+            var lines = queuedPropagation
             if !failed, node.keyspace.changes != changes, !node.keyspace.propagation.replacesCommand {
                 lines.append("\(client.pointee.database) \(line)")
             }
             return lines
         }
+    }
+
+    /// Takes what commands have queued for the log, in the same form. While nobody takes it, it has to be told that it is
+    /// within a unit: `node.isInPropagationUnit`.
+    func takePropagation() -> [String] {
+        defer { node.keyspace.propagation.removeAll() }
+        return queuedPropagation
+    }
+
+    private var queuedPropagation: [String] {
+        var lines: [String] = []
+        var start = 0
+        for (database, end) in node.keyspace.propagation.commands {
+            lines.append("\(database) " + Self.words(Array(node.keyspace.propagation.bytes[start..<end])))
+            start = end
+        }
+        return lines
     }
 
     private static func words(_ command: [UInt8]) -> String {
