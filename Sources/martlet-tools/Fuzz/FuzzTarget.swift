@@ -14,7 +14,9 @@ struct FuzzTarget: Sendable {
     var run: @Sendable ([UInt8], inout PRNG) -> Void
 
     /// Every parser that reads what others sent or what stood in a file.
-    static let registry: [FuzzTarget] = [.resp, .replies, .rdb, .dump, .primaryLink, .bus, .nodesConf, .configuration]
+    static let registry: [FuzzTarget] = [
+        .resp, .replies, .rdb, .dump, .hyperLogLog, .primaryLink, .bus, .nodesConf, .configuration,
+    ]
 
     static func named(_ name: String) -> FuzzTarget? { registry.first { $0.name == name } }
 }

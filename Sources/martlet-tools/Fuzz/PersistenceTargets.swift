@@ -199,6 +199,13 @@ extension FuzzTarget {
                 }
                 add(hash.container)
             }
+            for (count, prefix) in [(3, ""), (20, "member "), (300, "member ")] {
+                var set = SetMembers(members)
+                for number in 0..<count {
+                    _ = Array("\(prefix)\(number)".utf8).withUnsafeBytes { set.insert($0) }
+                }
+                add(set.container)
+            }
             for count in [1, 20, 300] {
                 var set = SortedSetValue(members)
                 for number in 0..<count {
