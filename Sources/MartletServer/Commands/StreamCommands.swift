@@ -33,7 +33,7 @@ extension Command {
         tips: ["nondeterministic_output"],
         arguments: """
             key [NOMKSTREAM] [trim={strategy=<MAXLEN|MINID> [operator=<equal='='|approximately=~>] threshold \
-            [LIMIT count:integer]}] id_or_auto=<auto_id=*|ID=id> field_value={field value}...
+            [LIMIT count:integer]}] id_or_auto=<auto_id=*|id> field_value={field value}...
             """,
         complexity: "O(1) when adding a new entry, O(N) when trimming where N being the number of entries evicted.",
         summary: "Appends a new entry to a stream",
@@ -124,7 +124,7 @@ extension Command {
     static let xdel = Command(
         "XDEL", since: "5.0.0", arity: .atLeast(3), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .delete])],
-        arguments: "key ID=id...",
+        arguments: "key id...",
         complexity: "O(1) for each single item to delete in the stream, regardless of the stream size.",
         summary: """
             Removes the specified entries from the stream. Returns the number of items actually deleted, that may be \

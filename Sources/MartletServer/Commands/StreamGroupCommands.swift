@@ -23,7 +23,7 @@ extension Command {
         "CREATE", since: "5.0.0", arity: .atLeast(5), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 2, [.readWrite, .insert])],
         arguments: """
-            key groupname id=<ID=id|new_id=$> [MKSTREAM] [entries_read=ENTRIESREAD entries_read:integer]
+            key groupname id=<id|new_id=$> [MKSTREAM] [entries_read=ENTRIESREAD entries_read:integer]
             """,
         complexity: "O(1)", summary: "Create a consumer group.",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -49,7 +49,7 @@ extension Command {
 
     private static let xgroupSetid = Command(
         "SETID", since: "5.0.0", arity: .atLeast(5), flags: [.write], keys: [.one(at: 2, [.readWrite, .update])],
-        arguments: "key groupname id=<ID=id|new_id=$> [entries_read=ENTRIESREAD entries_read:integer]",
+        arguments: "key groupname id=<id|new_id=$> [entries_read=ENTRIESREAD entries_read:integer]",
         complexity: "O(1)", summary: "Set a consumer group to an arbitrary last delivered ID value.",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let options = try StreamGroupOptions(request, mayMakeStream: false)
@@ -180,7 +180,7 @@ extension Request {
 extension Command {
     static let xack = Command(
         "XACK", since: "5.0.0", arity: .atLeast(4), flags: [.write, .fast],
-        keys: [.one(at: 1, [.readWrite, .update])], arguments: "key group ID=id...",
+        keys: [.one(at: 1, [.readWrite, .update])], arguments: "key group id...",
         complexity: "O(1) for each message ID processed.",
         summary: """
             Marks a pending message as correctly processed, effectively removing it from the pending entries list of the \
@@ -259,7 +259,7 @@ extension Command {
         "XCLAIM", since: "5.0.0", arity: .atLeast(6), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .update])], tips: ["nondeterministic_output"],
         arguments: """
-            key group consumer min-idle-time ID=id... [IDLE ms:integer] [TIME unix-time-milliseconds:unix-time] \
+            key group consumer min-idle-time id... [IDLE ms:integer] [TIME unix-time-milliseconds:unix-time] \
             [RETRYCOUNT count:integer] [FORCE] [JUSTID] [LASTID id]
             """,
         complexity: "O(log N) with N being the number of messages in the PEL of the consumer group.",

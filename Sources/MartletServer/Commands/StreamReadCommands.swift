@@ -17,7 +17,7 @@ extension Command {
                 [.readOnly, .access], begin: .keyword("STREAMS", startFrom: 1),
                 find: .range(last: -1, step: 1, limit: 2))
         ],
-        arguments: "[COUNT count:integer] [BLOCK milliseconds:integer] STREAMS streams={key... ID=id...}",
+        arguments: "[COUNT count:integer] [BLOCK milliseconds:integer] STREAMS streams={key... id...}",
         complexity: """
             For each stream mentioned: O(N) with N being the number of elements being returned, it means that XREAD-ing \
             with a fixed COUNT is O(1). Note that when the BLOCK option is used, XADD will pay O(M) time in order to \
@@ -40,7 +40,7 @@ extension Command {
         ],
         arguments: """
             GROUP group_consumer={group consumer} [COUNT count:integer] [BLOCK milliseconds:integer] [NOACK] \
-            STREAMS streams={key... ID=id...}
+            STREAMS streams={key... id...}
             """,
         complexity: """
             For each stream mentioned: O(M) with M being the number of elements returned. If M is constant (e.g. always \
