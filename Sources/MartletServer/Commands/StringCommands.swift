@@ -679,8 +679,11 @@ extension Request {
     /// - Precondition: the command's arity asks for it.
     @inline(__always) var firstKey: Key { Key(bytes: arguments[1], hash: keyHash, table: Int(slot)) }
 
-    /// Any other key of a request; all keys of a request share its slot.
-    func key(at index: Int, in keyspace: borrowing Keyspace) -> Key { keyspace.key(self[index], slot: slot) }
+    /// Any other key of a request. All keys of a request share its slot, which is known unless no key has a fixed place
+    /// (LMPOP): then there is no hash either.
+    func key(at index: Int, in keyspace: borrowing Keyspace) -> Key {
+        keyHash == 0 ? keyspace.key(self[index]) : keyspace.key(self[index], slot: slot)
+    }
 }
 
 extension Keyspace {

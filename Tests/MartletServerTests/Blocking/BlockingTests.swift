@@ -274,6 +274,17 @@ import Testing
         #expect(client.pointee.flags.contains(.closeAfterReply))
     }
 
+    @Test(arguments: ["BLPOP l 0", "BLMPOP 0 1 l LEFT", "BLMOVE l {l}2 LEFT LEFT 0"])
+    func clientsOfAClusterAreServed(line: String) {
+        let node = NodeHarness(isClustered: true)
+        node.serveAllSlots()
+        let client = waiter(node, line)
+        node("RPUSH l a")
+        #expect(!isWaiting(client))
+        #expect(told(client).contains("$1\r\na\r\n"))
+        #expect(node("EXISTS l") == ":0\r\n")
+    }
+
     @Test func aSlotThatGoesSendsWaitingClientsAway() {
         let node = NodeHarness(isClustered: true)
         node.serveAllSlots()

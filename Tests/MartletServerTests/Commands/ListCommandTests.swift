@@ -168,6 +168,21 @@ import Testing
         ])
     }
 
+    @Test(
+        "Commands that say how many keys they have find them in their slots",
+        arguments: [
+            ("RPUSH l a", "LMPOP 1 l LEFT", "*2\r\n" + .bulk("l") + .bulks("a")),
+            ("RPUSH l a", "BLMPOP 0 1 l LEFT", "*2\r\n" + .bulk("l") + .bulks("a")),
+            ("SADD s a", "SINTERCARD 1 s", ":1\r\n"), ("ZADD z 1 a", "ZUNION 1 z", .bulks("a")),
+            ("ZADD z 1 a", "ZINTERCARD 1 z", ":1\r\n"),
+        ] as [(String, String, String)])
+    func movableKeys(prepare: String, line: String, reply: String) {
+        let node = NodeHarness(isClustered: true)
+        node.serveAllSlots()
+        node(prepare)
+        #expect(node(line) == reply)
+    }
+
     @Test("What outgrows a node stays a list, whatever the limit", arguments: [-5, -1, 0, 1, 3, 100])
     func longLists(limit: Int) {
         let node = NodeHarness()
