@@ -13,6 +13,28 @@ import Testing
         #expect(text.withUTF8 { crc16(UnsafeRawBufferPointer($0)) } == 0x31C3)
     }
 
+    @Test("CRC16 of any length is what the bits one by one give")
+    func anyLength() {
+        var random = PRNG(seed: 20)
+        for count in 0...80 {
+            let bytes = (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+            var expected: UInt16 = 0
+            for byte in bytes {
+                expected ^= UInt16(byte) << 8
+                for _ in 0..<8 { expected = expected & 0x8000 != 0 ? expected << 1 ^ 0x1021 : expected << 1 }
+            }
+            #expect(bytes.withUnsafeBytes { crc16($0) } == expected, "\(count) bytes")
+        }
+    }
+
+    @Test("A hash tag is found wherever it stands")
+    func tagPositions() {
+        for before in 0...20 {
+            let key = String(repeating: "|", count: before) + "{tag}" + String(repeating: "z", count: 20 - before)
+            #expect(slot(key) == slot("tag"), "\(key)")
+        }
+    }
+
     @Test("Only a non-empty hash tag decides the slot")
     func hashTags() {
         #expect(slot("foo") == 12182)
