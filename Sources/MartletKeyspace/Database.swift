@@ -25,12 +25,9 @@ package struct Database: ~Copyable {
     package private(set) var keyCount = 0
     package private(set) var volatileCount = 0
 
-    private let seed: HashSeed
-
     /// - Parameter seed: for the members of containers.
     init(tableCount: Int, seed: HashSeed) {
         self.tableCount = tableCount
-        self.seed = seed
         tableSet = TableSet(count: tableCount, seed: seed, limits: EncodingLimits())
     }
 
@@ -163,7 +160,7 @@ package struct Database: ~Copyable {
 
     /// Gives all tables away, leaving the database empty. - Complexity: O(tables)
     mutating func detach() -> DetachedTables {
-        var detached = TableSet(count: tableCount, seed: seed, limits: members.pointee.limits)
+        var detached = TableSet(count: tableCount, seed: members.pointee.seed, limits: members.pointee.limits)
         swap(&tableSet, &detached)
         let keys = keyCount
         keyCount = 0

@@ -576,14 +576,15 @@ package struct Keyspace: ~Copyable {
 
     /// Gives a key a container, whatever it held. Its expiry goes unless `expiry` says otherwise.
     package mutating func set(
-        _ key: Key, _ container: Container, expiry change: ExpiryChange = .remove, event: KeyEvent
+        _ key: Key, _ container: Container, expiry change: ExpiryChange = .remove, event: KeyEvent,
+        changes count: Int = 1
     ) {
         let place = writePlace(key)
         let entry = Entry.container(
             databases[selected].pool, key: key.bytes, container, expiry: expiry(after: change, place))
         store(entry, at: place, key)
         noteFieldExpiry(entry, database: selected)
-        didModify(event, key)
+        didModify(event, key, changes: count)
     }
 
     /// Frees a container that belongs to no key: a large one is put aside.

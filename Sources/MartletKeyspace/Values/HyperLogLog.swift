@@ -169,7 +169,7 @@ package struct HyperLogLog: ~Copyable {
     private struct Run {
         var value: UInt8 = 0
         var count = 0
-        /// 2 of a long run of zeros, else 1.
+        /// 2 of a long run of zeros that is not cut off, else 1.
         var bytes = 1
     }
 
@@ -178,8 +178,9 @@ package struct HyperLogLog: ~Copyable {
         let byte = bytes[position]
         if byte & 0x80 != 0 { return Run(value: byte >> 2 & 0x1F + 1, count: Int(byte & 3) + 1) }
         if byte & 0x40 == 0 { return Run(count: Int(byte) + 1) }
-        let low = position + 1 < bytes.count ? bytes[position + 1] : 0
-        return Run(count: Int(byte & 0x3F) << 8 + Int(low) + 1, bytes: 2)
+        let isCut = position + 1 == bytes.count
+        return Run(
+            count: Int(byte & 0x3F) << 8 + Int(isCut ? 0 : bytes[position + 1]) + 1, bytes: isCut ? 1 : 2)
     }
 
     /// Visits the runs with their first register.
@@ -231,7 +232,7 @@ package struct HyperLogLog: ~Copyable {
             position += run.bytes
             first += run.count
         }
-        guard position < count, position + run.bytes <= count else { return nil }
+        guard position < count else { return nil }
         if run.value >= value { return false }
         if run.count == 1, run.bytes == 1 {
             writeValues(value, 1, at: position)

@@ -63,6 +63,22 @@ extension Request {
 }
 
 extension Keyspace {
+    /// The entry of a key that a command reads as a value of this type. - Throws: WRONGTYPE for a key of another.
+    @inline(__always)
+    mutating func read(_ key: Key, as type: ValueType) throws(ReplyError) -> Entry? {
+        guard let entry = lookupRead(key) else { return nil }
+        guard entry.type == type else { throw .wrongType }
+        return entry
+    }
+
+    /// The same for a key that a command is going to change.
+    @inline(__always)
+    mutating func write(_ key: Key, as type: ValueType) throws(ReplyError) -> Entry? {
+        guard let entry = lookupWrite(key) else { return nil }
+        guard entry.type == type else { throw .wrongType }
+        return entry
+    }
+
     /// Deletes the key of a container that the running command has emptied: an event, but no change of its own.
     mutating func deleteEmptied(_ key: Key) {
         _ = delete(key)

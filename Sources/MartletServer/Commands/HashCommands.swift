@@ -58,8 +58,7 @@ extension Command {
             index &+= 2
         }
         entry.container = hash.container
-        keyspace.didModify(.hashSet, key)
-        keyspace.changes &+= Int64(request.count / 2 &- 2)
+        keyspace.didModify(.hashSet, key, changes: request.count / 2 &- 1)
         return created
     }
 
@@ -389,18 +388,13 @@ extension Keyspace {
     /// The hash of a key that a command reads.
     @inline(__always)
     mutating func readHash(_ key: Key) throws(ReplyError) -> HashValue? {
-        guard let entry = lookupRead(key) else { return nil }
-        guard entry.type == .hash else { throw .wrongType }
+        guard let entry = try read(key, as: .hash) else { return nil }
         return hashValue(entry)
     }
 
     /// The entry of a hash that a command may change.
     @inline(__always)
-    mutating func writeHash(_ key: Key) throws(ReplyError) -> Entry? {
-        guard let entry = lookupWrite(key) else { return nil }
-        guard entry.type == .hash else { throw .wrongType }
-        return entry
-    }
+    mutating func writeHash(_ key: Key) throws(ReplyError) -> Entry? { try write(key, as: .hash) }
 
     /// The same, for a command that goes by what is in a field: the field is deleted if its time has passed.
     mutating func writeHash(_ key: Key, field: UnsafeRawBufferPointer) throws(ReplyError) -> Entry? {
@@ -420,8 +414,7 @@ extension Keyspace {
 
     /// Reports that fields are gone, and deletes the key of an empty hash.
     mutating func didRemoveFields(_ count: Int, _ hash: HashValue, _ key: Key, _ event: KeyEvent) {
-        didModify(event, key)
-        changes &+= Int64(count - 1)
+        didModify(event, key, changes: count)
         if hash.count == 0 { _ = delete(key) }
     }
 }

@@ -303,8 +303,7 @@ extension Command {
         }
         entry.container = hash.container
         keyspace.noteFieldExpiry(entry)
-        keyspace.didModify(.hashSet, key)
-        keyspace.changes &+= Int64(pairs.count / 2 - 1)
+        keyspace.didModify(.hashSet, key, changes: pairs.count / 2)
         guard keyspace.propagation.isOn, !options.isEmpty else { return }
         // What the conditions were decided by may be gone on replicas, and durations begin elsewhere later.
         var arguments = [bytes("HSETEX"), key.bytes]
@@ -383,12 +382,11 @@ extension Keyspace {
         case .set(let time):
             noteFieldExpiry(entry)
             propagateFields([bytes("HPEXPIREAT"), key.bytes], time, fields)
-            didModify(.hashExpire, key)
+            didModify(.hashExpire, key, changes: fields.count)
         case .persist:
             propagateFields([bytes("HPERSIST"), key.bytes], nil, fields)
-            didModify(.hashPersist, key)
+            didModify(.hashPersist, key, changes: fields.count)
         }
-        changes &+= Int64(fields.count - 1)
     }
 
     private mutating func propagateFields(

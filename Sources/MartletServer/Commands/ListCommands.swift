@@ -543,16 +543,14 @@ extension ReplyBuffer {
 extension Keyspace {
     @inline(__always)
     fileprivate mutating func readList(_ key: Key) throws(ReplyError) -> ListValue? {
-        guard let entry = lookupRead(key) else { return nil }
-        guard entry.type == .list else { throw .wrongType }
+        guard let entry = try read(key, as: .list) else { return nil }
         return list(entry)
     }
 
     /// The list of a key that a command is going to change. - Parameter mayCreate: a missing key becomes an empty list.
     @inline(__always)
     fileprivate mutating func writeList(_ key: Key, mayCreate: Bool = false) throws(ReplyError) -> ListValue? {
-        guard let entry = lookupWrite(key) else { return mayCreate ? insertList(key) : nil }
-        guard entry.type == .list else { throw .wrongType }
+        guard let entry = try write(key, as: .list) else { return mayCreate ? insertList(key) : nil }
         willModify(entry)
         return list(entry)
     }

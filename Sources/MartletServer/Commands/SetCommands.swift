@@ -471,16 +471,14 @@ extension Keyspace {
     /// The set of a key that a command reads.
     @inline(__always)
     mutating func readSet(_ key: Key) throws(ReplyError) -> SetValue? {
-        guard let entry = lookupRead(key) else { return nil }
-        guard entry.type == .set else { throw .wrongType }
+        guard let entry = try read(key, as: .set) else { return nil }
         return setValue(entry)
     }
 
     /// The set of a key that a command is about to change.
     @inline(__always)
     fileprivate mutating func writeSet(_ key: Key) throws(ReplyError) -> SetValue? {
-        guard let entry = lookupWrite(key) else { return nil }
-        guard entry.type == .set else { throw .wrongType }
+        guard let entry = try write(key, as: .set) else { return nil }
         willModify(entry)
         return setValue(entry)
     }
@@ -497,8 +495,7 @@ extension Keyspace {
         let sources = SourceSets.allocate(capacity: indexes.count)
         sources.initialize(repeating: nil)
         for index in indexes {
-            // Not by the slot of the request: some commands do not have their first key at a place of its own.
-            guard let entry = lookupRead(key(request[index])) else { continue }
+            guard let entry = lookupRead(request.key(at: index, in: self)) else { continue }
             guard entry.type == .set else {
                 sources.deallocate()
                 throw .wrongType

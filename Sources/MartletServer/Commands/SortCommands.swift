@@ -143,8 +143,7 @@ extension Command {
                     list.push(keyspace.value(of: pattern, for: element.value) ?? .bytes(bytes("")), at: .tail)
                 }
             }
-            keyspace.set(target, list.container, event: .sortStore)
-            keyspace.changes &+= Int64(count - 1)
+            keyspace.set(target, list.container, event: .sortStore, changes: count)
         } else {
             _ = keyspace.delete(target)
         }

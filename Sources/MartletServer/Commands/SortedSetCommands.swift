@@ -1106,18 +1106,13 @@ extension Keyspace {
     /// The sorted set of a key that a command reads; nil if there is no such key.
     @inline(__always)
     mutating func readSortedSet(_ key: Key) throws(ReplyError) -> SortedSetValue? {
-        guard let entry = lookupRead(key) else { return nil }
-        guard entry.type == .sortedSet else { throw .wrongType }
+        guard let entry = try read(key, as: .sortedSet) else { return nil }
         return sortedSet(entry)
     }
 
     /// The entry of a sorted set that a command is going to change; nil if there is no such key.
     @inline(__always)
-    mutating func writeSortedSet(_ key: Key) throws(ReplyError) -> Entry? {
-        guard let entry = lookupWrite(key) else { return nil }
-        guard entry.type == .sortedSet else { throw .wrongType }
-        return entry
-    }
+    mutating func writeSortedSet(_ key: Key) throws(ReplyError) -> Entry? { try write(key, as: .sortedSet) }
 
     /// Takes members out, and the key with the last one.
     fileprivate mutating func remove(

@@ -521,8 +521,7 @@ extension Request {
 extension Keyspace {
     /// The stream of a key that a command reads; nil if there is none.
     mutating func streamToRead(_ key: Key) throws(ReplyError) -> (entry: Entry, stream: StreamValue)? {
-        guard let entry = lookupRead(key) else { return nil }
-        guard entry.type == .stream else { throw .wrongType }
+        guard let entry = try read(key, as: .stream) else { return nil }
         return (entry, entry.stream)
     }
 
@@ -533,8 +532,7 @@ extension Keyspace {
 
     /// The stream of a key that a command is going to change; nil if there is none.
     mutating func streamToChange(_ key: Key) throws(ReplyError) -> (entry: Entry, stream: StreamValue)? {
-        guard let entry = lookupWrite(key) else { return nil }
-        guard entry.type == .stream else { throw .wrongType }
+        guard let entry = try write(key, as: .stream) else { return nil }
         return (entry, entry.stream)
     }
 }
@@ -547,14 +545,6 @@ extension ReplyBuffer {
         }
     }
 
-    @inline(__always)
-    private mutating func bulk(_ view: StringView) {
-        switch view {
-        case .bytes(let bytes): bulk(bytes)
-        case .integer(let number): bulk(decimal: number)
-        }
-    }
-
     /// The entry that a cursor stands at: its ID, and fields and values in turn.
     mutating func streamEntry(_ cursor: inout StreamCursor) {
         array(2)
@@ -562,8 +552,8 @@ extension ReplyBuffer {
         array(cursor.fieldCount * 2)
         for _ in 0..<cursor.fieldCount {
             let (field, value) = cursor.nextField()
-            bulk(field)
-            bulk(value)
+            self.value(field)
+            self.value(value)
         }
     }
 

@@ -101,7 +101,7 @@ extension Command {
             byteCount: options.streamCount * StreamID.textBytesMax, alignment: 8)
         defer { room.deallocate() }
         for number in 0..<options.streamCount where request.isCharacter("$", at: options.idIndex(number)) {
-            let key = node.keyspace.key(request[options.streamsStart + number])
+            let key = request.key(at: options.streamsStart + number, in: node.keyspace)
             let last = node.keyspace.peek(key)?.stream.lastID ?? .zero
             let text = room + number * StreamID.textBytesMax
             arguments[options.idIndex(number)] = UnsafeRawBufferPointer(start: text, count: last.write(to: text))

@@ -127,13 +127,12 @@ extension Command {
             let expiry = try options.expiry(in: request, now: keyspace.now, command: "msetex")
             if options.isConditional {
                 for index in stride(from: 2, to: end, by: 2) {
-                    // Not by the slot of the request, whose first argument is no key.
-                    let entry = keyspace.lookupWrite(keyspace.key(request[index]))
+                    let entry = keyspace.lookupWrite(request.key(at: index, in: keyspace))
                     guard try options.areMet(by: entry, request) else { return reply.integer(0) }
                 }
             }
             for index in stride(from: 2, to: end, by: 2) {
-                let key = keyspace.key(request[index])
+                let key = request.key(at: index, in: keyspace)
                 let value = request[index + 1]
                 if let expiry {
                     keyspace.setString(key, value, expiry: .set(expiry))

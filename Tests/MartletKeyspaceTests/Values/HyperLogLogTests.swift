@@ -118,4 +118,22 @@ import Testing
             #expect(isDense == isRight)
         }
     }
+
+    /// The last run of zeros may lack its second byte, which then counts as 0: for changes as for counts.
+    @Test(arguments: [16128, 16129, 16200, 16383])
+    func aCutRunOfZerosIsOne(register: Int) {
+        // 16127 registers of 0, and 257.
+        let bytes = Array("HYLL".utf8) + [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7E, 0xFE, 0x41]
+        bytes.withUnsafeBytes { bytes in
+            let estimate = HyperLogLog.estimate(bytes)
+            #expect(estimate == 0)
+            var log = HyperLogLog(copying: bytes)
+            let hasGrown = log.raise(register, to: 5, sparseBytesMax: 3000)
+            #expect(hasGrown == true)
+            var expected = [UInt8](repeating: 0, count: HyperLogLog.registerCount)
+            expected[register] = 5
+            let isSparse = log.isSparse
+            #expect(isSparse && registers(log.bytes) == expected)
+        }
+    }
 }

@@ -5,25 +5,6 @@ import Testing
 
 /// Clients that wait for sorted sets.
 @Suite struct BlockingSortedSetTests {
-    private func isWaiting(_ client: ClientPointer) -> Bool {
-        guard case .keys = client.pointee.parked else { return false }
-        return true
-    }
-
-    /// What a client was told meanwhile.
-    private func told(_ client: ClientPointer) -> String {
-        defer { client.pointee.reply.removeAll() }
-        return String(decoding: client.pointee.reply.bytes, as: UTF8.self)
-    }
-
-    /// A further client that has just given this command, and waits.
-    private func waiter(_ node: NodeHarness, _ line: String) -> ClientPointer {
-        let client = node.connect()
-        #expect(node(line, as: client) == "")
-        #expect(isWaiting(client), "\(line)")
-        return client
-    }
-
     @Test(
         arguments: [
             ("BZPOPMIN z 0", .bulks("z", "a", "1"), .bulks("b", "c")),
