@@ -24,7 +24,7 @@ final class IOThreadPool {
     /// Given back in this turn.
     fileprivate var arrived: [ConnectionPointer] = []
     private var nextThread = 0
-    fileprivate var balance = IOBalance(now: SystemClock.monotonicMicroseconds)
+    fileprivate var balance = IOBalance(now: SystemClock.monotonicMicroseconds, commands: 0)
     /// Whether the threads have got all that they were sent.
     fileprivate var isFlushed = true
     /// Microseconds that the command thread has worked since the last decision.
@@ -255,7 +255,8 @@ extension Reactor {
         guard let pool = ioThreads else { return }
         let ioBusy = pool.threads.reduce(0) { $0 + $1.channel.busy.exchange(0, ordering: .relaxed) }
         let move = pool.balance.decide(
-            now: SystemClock.monotonicMicroseconds, commandBusy: pool.commandBusy, ioBusy: ioBusy,
+            now: SystemClock.monotonicMicroseconds, commands: node.statistics.commandsProcessed,
+            commandBusy: pool.commandBusy, ioBusy: ioBusy,
             kept: node.clients.count - pool.connections.count, given: pool.connections.count)
         pool.commandBusy = 0
         switch move {
