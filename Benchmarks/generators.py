@@ -57,7 +57,8 @@ class Generator:
         command = [*self.command, "-p", str(port), "-c", str(CONNECTIONS), "-n", str(requests), "-r", str(keys),
                    "-P", str(pipeline), "--precision", "3"]
         if cluster:
-            command.append("--cluster")
+            # One thread, so that the servers have the other cores.
+            command += ["--cluster", "--threads", "1"]
         if in_order and self.is_martlet:
             command += ["--keys", "sequential"]
         if rate:

@@ -231,7 +231,7 @@ extension Command {
         guard maySet else { throw .text("ERR BITFIELD_RO only supports the GET subcommand") }
         let key = request.firstKey
         let (bytes, hasGrown) = try openBits(key, count: writtenBytes, &keyspace)
-        var hasChanged = hasGrown
+        var changes = 0
         reply.array(count)
         var arguments = BitfieldArguments()
         while let operation = try arguments.next(request, keyspace) {
@@ -250,11 +250,12 @@ extension Command {
                 answer = new
             }
             if let answer { reply.integer(answer) } else { reply.null() }
-            guard let new, new != old else { continue }
+            guard let new, hasGrown || new != old else { continue }
             operation.type.store(new, in: bytes, at: operation.offset)
-            hasChanged = true
+            changes += 1
         }
-        if hasChanged { keyspace.didModify(.setBit, key) }
+        // A string that has grown has changed, even if every value overflowed.
+        if hasGrown || changes > 0 { keyspace.didModify(.setBit, key, changes: max(changes, 1)) }
     }
 }
 

@@ -415,7 +415,7 @@ extension Keyspace {
     /// Reports that fields are gone, and deletes the key of an empty hash.
     mutating func didRemoveFields(_ count: Int, _ hash: HashValue, _ key: Key, _ event: KeyEvent) {
         didModify(event, key, changes: count)
-        if hash.count == 0 { _ = delete(key) }
+        if hash.count == 0 { deleteEmptied(key) }
     }
 }
 

@@ -110,7 +110,10 @@ struct LoadOptions: ParsableArguments {
     @Option(name: .customShort("k"), help: ArgumentHelp("1=keep alive 0=reconnect.", valueName: "boolean"))
     var keepAlive = 1
 
-    @Option(help: ArgumentHelp("Spread the connections over so many threads. (default: 1)", valueName: "num"))
+    @Option(
+        help: ArgumentHelp(
+            "Spread the connections over so many threads. (default: 1; with --cluster one for each primary)",
+            valueName: "num"))
     var threads: Int?
 
     @Option(help: ArgumentHelp("Seed of all random numbers. (default: the time)", valueName: "num"))
@@ -138,18 +141,23 @@ struct LoadOptions: ParsableArguments {
         if let rate, !(rate > 0 && rate <= 1e9) {
             throw ValidationError("--rate must be above 0 and at most 1000000000")
         }
-        guard (1...1_000_000).contains(pipeline) else { throw ValidationError("-P must be between 1 and 1000000") }
-        if let threads, !(0...Self.threadsMax).contains(threads) {
-            throw ValidationError("--threads must be at most \(Self.threadsMax)")
-        }
+        guard pipeline <= 1_000_000 else { throw ValidationError("-P must be at most 1000000") }
         if rate != nil, !keepsAlive { throw ValidationError("-k 0 does not go with --rate") }
+    }
+
+    /// One, or in a cluster one for each primary, unless another number was asked for.
+    private func threadCount(for target: Target) -> Int {
+        if let threads, threads > Self.threadsMax {
+            warn("WARNING: Too many threads, limiting threads to \(Self.threadsMax).")
+        }
+        return min(max(threads ?? target.endpoints.count, 1), Self.threadsMax, clients)
     }
 
     func settings(for target: Target) -> RunSettings {
         var settings = RunSettings(endpoints: target.endpoints)
         settings.connectionCount = max(clients, target.endpoints.count)
-        settings.threadCount = min(max(threads ?? 1, 1), clients)
-        settings.pipeline = pipeline
+        settings.threadCount = threadCount(for: target)
+        settings.pipeline = max(pipeline, 1)
         settings.durationNanoseconds = duration.map { Int64($0 * 1e9) }
         settings.requestCount = duration == nil ? requests ?? 100_000 : nil
         settings.warmupNanoseconds = Int64(warmup * 1e9)

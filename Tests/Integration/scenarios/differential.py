@@ -1,9 +1,10 @@
 """Random commands against a real Redis server: replies are the same, byte for byte, and so is what replicas get."""
 
 import random
+import shlex
 
 from differential import BATCH, FAMILIES, Source, compare, read_raw
-from harness import RawConnection, encode, expect_equal, same_data, wait_until
+from harness import RawConnection, ReplyError, encode, expect_equal, same_data, wait_until
 
 
 def check_every_family(environment):
@@ -41,3 +42,57 @@ def check_replicas(environment):
             wait_until(
                 lambda: int(replica.info("replication")["slave_repl_offset"]) >= offset, 20, f"{replica} has caught up")
             expect_equal(same_data(primary, replica), "", f"{family}, seed {seed}: what {replica} holds differently")
+
+
+def check_change_counts(environment):
+    """Each command counts as many changes as Redis counts: save points and replicas go by it."""
+    one = environment.server()
+    other = environment.server("redis")
+    for command in CHANGES.replace("\n", " | ").split(" | "):
+        counts = []
+        for server in (one, other):
+            before = change_count(server)
+            try:
+                server.call(*shlex.split(command))
+            except ReplyError:
+                pass
+            counts.append(change_count(server) - before)
+        expect_equal(counts[0], counts[1], f"changes that {command} counts")
+
+
+def change_count(server):
+    return int(server.info("persistence")["rdb_changes_since_last_save"])
+
+
+# One after another on one data set, with what changes nothing between what does.
+CHANGES = """\
+SET a 1 | SET a 1 NX | SETNX a 2 | GETSET a 3 | GETDEL a | APPEND a x | SETRANGE a 0 yy | SETRANGE zz 0 ''
+INCR n | MSET a 1 b 2 c 3 | MSETNX a 1 d 2 | MSETNX e 1 f 2 | DEL a b nope | UNLINK c | EXPIRE n 100
+EXPIRE nope 100 | PERSIST n | PERSIST n | EXPIRE n -1 | SETBIT bits 7 1 | SETBIT bits 7 1
+BITFIELD bits SET u8 0 5 INCRBY u8 8 1 | BITOP AND dest bits none | BITOP AND dest none none | GETEX e EX 100
+GETEX e PERSIST | GETEX e | COPY e e2 | COPY e e2 | COPY e e2 REPLACE | RENAME e2 e3 | RENAMENX e3 e | MOVE e 1
+SWAPDB 0 1 | SWAPDB 0 1 | HSET h a 1 b 2 c 3 | HSET h a 1 | HSETNX h a 2 | HSETNX h d 2 | HINCRBY h a 2
+HINCRBYFLOAT h a 1.5 | HMSET h x 1 y 2 | HDEL h a b nope | HDEL h c d x y | LPUSH l a b c | RPUSHX l d
+RPUSHX nol d | LPOP l | LPOP l 2 | LPOP l 10 | RPUSH l a b c d e | LSET l 0 z | LINSERT l BEFORE b q
+LINSERT l BEFORE nope q | LREM l 0 q | LREM l 0 nope | LTRIM l 1 3 | LTRIM l 5 6 | RPUSH l a b c
+LMOVE l m LEFT RIGHT | RPOPLPUSH l m | LMPOP 1 l LEFT COUNT 5 | LMPOP 1 m LEFT COUNT 5 | BLPOP nol 0.01
+RPUSH l a b | BLPOP l 0 | BLMOVE l m LEFT LEFT 0 | BLMPOP 0 1 m LEFT | SADD s a b c | SADD s a | SREM s a nope
+SMOVE s t b | SMOVE s t nope | SPOP t | SPOP s 10 | SADD s a b c d | SADD t c d e | SINTERSTORE u s t
+SINTERSTORE u s none | SUNIONSTORE u s t | SDIFFSTORE u s t | SDIFFSTORE u s s | SREM s a b c d
+ZADD z 1 a 2 b 3 c | ZADD z 1 a | ZADD z 2 a | ZADD z NX 5 a | ZADD z XX 5 a 6 nope | ZINCRBY z 1 a
+ZADD z INCR 1 a | ZREM z a nope | ZPOPMIN z | ZPOPMAX z 5 | ZADD z 1 a 2 b 3 c 4 d 5 e | ZREMRANGEBYRANK z 0 1
+ZREMRANGEBYSCORE z 10 20 | ZREMRANGEBYSCORE z 3 3 | ZREMRANGEBYLEX z - [d | ZRANGESTORE y z 0 -1
+ZRANGESTORE y none 0 -1 | ZUNIONSTORE y 2 z z | ZINTERSTORE y 2 z none | ZADD z 1 q | BZPOPMIN z 0
+BZMPOP 0 1 z MIN COUNT 3 | ZMPOP 1 z MIN | XADD x 1-1 a b | XADD x * a b | XADD x MAXLEN 1 * a b
+XADD x NOMKSTREAM * a b | XADD nox NOMKSTREAM * a b | XTRIM x MAXLEN 0 | XTRIM x MAXLEN 0
+XADD x 9999999999999-1 a b | XDEL x 9999999999999-1 5-5 | XGROUP CREATE x g 0 | XGROUP CREATECONSUMER x g c
+XGROUP CREATECONSUMER x g c | XADD x 9999999999999-2 a b | XREADGROUP GROUP g c STREAMS x >
+XREADGROUP GROUP g c2 STREAMS x > | XREADGROUP GROUP g c STREAMS x 0 | XACK x g 9999999999999-2 | XACK x g 1-1
+XADD x 9999999999999-3 a b | XREADGROUP GROUP g c STREAMS x > | XCLAIM x g d 0 9999999999999-3
+XAUTOCLAIM x g e 0 0 | XGROUP DELCONSUMER x g d | XGROUP DELCONSUMER x g d | XGROUP SETID x g 0
+XSETID x 9999999999999-5 | XGROUP DESTROY x g | XGROUP DESTROY x g | GEOADD geo 13 38 p 15 37 c
+GEOADD geo 13 38 p | GEOSEARCHSTORE gd geo FROMLONLAT 15 37 BYRADIUS 200 km
+GEOSEARCHSTORE gd geo FROMLONLAT 0 0 BYRADIUS 1 km | PFADD hll a b c | PFADD hll a | PFADD hll2 | PFADD hll2
+PFMERGE hll3 hll hll2 | PFCOUNT hll | RPUSH sl 3 1 2 | SORT sl STORE sd | SORT none STORE sd | RESTORE r 0 X
+FLUSHDB | SET a 1 | FLUSHALL | SET k v | SET k v KEEPTTL | SET k v GET | SET k v XX EX 100 | PEXPIREAT k 1
+TOUCH k | OBJECT HELP | SETEX k 10 v | PSETEX k 1000 v | INCRBYFLOAT f 1.5 | DECR n | SETBIT zb 0 0"""

@@ -15,7 +15,8 @@ final class Report {
     /// A file that cannot be written is better found before the tests than after them.
     func begin() throws {
         for path in [options.json, options.html] {
-            if let path, path != "-", Files.read(path) == nil { try write("", to: path) }
+            // Whether it can be written shows now and not after the measurement; what stands in it stays until then.
+            if let path, path != "-" { try write(Files.read(path) ?? "", to: path) }
         }
         if options.csv { print(CSVReport.header) }
     }
