@@ -4,8 +4,8 @@ import MartletBase
 //
 // `willModify` runs before an entry is changed, replaced or removed: it hands the entry to a point-in-time walk that has
 // not seen it yet, so that the image is exact. `didModify` runs after a change: it counts the change (which makes the
-// dispatcher propagate the command), touches watched keys and wakes clients that wait for the key; keyspace events and client
-// tracking will hook in there. Nothing else in the project changes tables.
+// dispatcher propagate the command), touches watched keys, wakes clients that wait for the key and records the event for
+// those who listen (KeyEvents.swift). Nothing else in the project changes tables.
 //
 // Expiry: a key is gone as soon as its time has passed, whoever looks. A primary deletes it at that moment and says so in
 // the log; a replica hides it and waits for its primary's DEL, so both hold the same data at the same offset.
@@ -54,6 +54,12 @@ package enum KeyEvent: UInt8, Sendable {
     case sortStore
     case streamAdd, streamTrim, streamDelete, streamSetID
     case groupCreate, groupSetID, groupDestroy, consumerCreate, consumerDelete
+    /// A read of a key that is not there.
+    case miss
+    /// The whole database was emptied; the key is empty.
+    case flush
+    /// The slot of the key went to another node.
+    case slotLost
 }
 
 package struct KeyspaceStatistics: Sendable {
@@ -101,8 +107,13 @@ package struct Keyspace: ~Copyable {
     var walk = WalkState()
     var watchedKeys = WatchedKeys()
     var awaitedKeys = AwaitedKeys()
-    /// Some keys are watched or awaited: changes have to be looked at.
+    /// Some keys are watched or awaited, or somebody listens to all changes: they have to be looked at.
     private var isObserved = false
+    /// What is recorded of what happens to keys; see KeyEvents.swift.
+    package var interest: KeyEventInterest = [] { didSet { updateObservation() } }
+    var events = KeyEventQueue()
+    /// There are events to take.
+    package internal(set) var hasEvents = false
     /// Keys that somebody waits for have changed; see ``takeReadyKey()``.
     package internal(set) var hasReadyKeys = false
     var expiryCursor = ExpiryCursor()
@@ -233,12 +244,12 @@ package struct Keyspace: ~Copyable {
     @inline(__always)
     package mutating func lookupRead(_ key: Key) -> Entry? {
         guard let place = databases[selected].place(of: key) else {
-            statistics.misses &+= 1
+            didMiss(key)
             return nil
         }
         let entry = place.pointee
         if entry.isExpired(at: now), isGone(entry, key) {
-            statistics.misses &+= 1
+            didMiss(key)
             return nil
         }
         statistics.hits &+= 1
@@ -256,7 +267,7 @@ package struct Keyspace: ~Copyable {
     /// As ``lookupRead(_:)`` for commands that ask about the key, not for its value: the access is not noted.
     package mutating func lookupReadUntouched(_ key: Key) -> Entry? {
         guard let entry = peek(key) else {
-            statistics.misses &+= 1
+            didMiss(key)
             return nil
         }
         statistics.hits &+= 1
@@ -331,32 +342,38 @@ package struct Keyspace: ~Copyable {
     @inline(__always)
     package mutating func didModify(_ event: KeyEvent, _ key: Key, changes count: Int = 1) {
         changes &+= Int64(count)
-        if isObserved { observe(key, database: selected) }
+        if isObserved { observe(event, key, database: selected) }
     }
 
     /// After a change of a stream's groups or of its counters: WATCH does not see it, as in Redis.
-    package mutating func didModifyGroups(_ event: KeyEvent, _ key: Key) { changes &+= 1 }
+    package mutating func didModifyGroups(_ event: KeyEvent, _ key: Key) {
+        changes &+= 1
+        report(event, key)
+    }
 
     /// The same for a database that need not be the selected one.
     private mutating func didModify(_ event: KeyEvent, _ key: Key, database: Int) {
         changes &+= 1
-        if isObserved { observe(key, database: database) }
+        if isObserved { observe(event, key, database: database) }
     }
 
     /// After a change that the node made by itself: it is already in the propagation queue.
     @inline(__always)
     mutating func didRemove(_ event: KeyEvent, _ key: Key) {
-        if isObserved { observe(key, database: selected) }
+        if isObserved { observe(event, key, database: selected) }
     }
 
     @inline(never)
-    private mutating func observe(_ key: Key, database: Int) {
+    private mutating func observe(_ event: KeyEvent, _ key: Key, database: Int) {
         if awaitedKeys.mayAwait(hash: key.hash) { noteAwaited(key, database: database) }
         if !watchedKeys.isEmpty { touchWatched(key, database: database) }
+        if interest.contains(.changes) { record(event, key.bytes, database: database, isChange: true) }
     }
 
-    /// To be called when a key is watched or awaited, or no longer is.
-    mutating func updateObservation() { isObserved = !watchedKeys.isEmpty || !awaitedKeys.isEmpty }
+    /// To be called when a key is watched or awaited, or no longer is, and when the interest in changes changes.
+    mutating func updateObservation() {
+        isObserved = !watchedKeys.isEmpty || !awaitedKeys.isEmpty || interest.contains(.changes)
+    }
 
     // MARK: Strings
 
@@ -491,6 +508,7 @@ package struct Keyspace: ~Copyable {
         if entry.hasExpiry, expiryMode == .hide { noteLocalExpiry(entry) }
         guard let place else {
             databases[selected].insert(entry, key, seed: seed)
+            didAdd(key, database: selected)
             return
         }
         let old = place.pointee
@@ -664,6 +682,7 @@ package struct Keyspace: ~Copyable {
         moved.walkVersion = walk.version
         databases[database].insert(moved, target, seed: seed)
         noteFieldExpiry(moved, database: database)
+        didAdd(target, database: database)
         didRemove(isRename ? .renameFrom : .moveFrom, source)
         didModify(isRename ? .renameTo : .moveTo, target, database: database)
         // Last, because the source may be a view into the entry.
@@ -690,6 +709,7 @@ package struct Keyspace: ~Copyable {
         new.walkVersion = walk.version
         databases[database].insert(new, target, seed: seed)
         noteFieldExpiry(new, database: database)
+        didAdd(target, database: database)
         didModify(.copyTo, target, database: database)
     }
 
@@ -723,7 +743,7 @@ package struct Keyspace: ~Copyable {
                 willModify(entry)
                 propagation.append(database: 0, StaticString("DEL").bytes, entry.key)
                 let removed = databases[0].remove(key, seed: seed)
-                didModify(.delete, key)
+                didModify(.slotLost, key)
                 if let removed { dispose(removed, database: 0) }
             }
             found.removeAll(keepingCapacity: true)
@@ -739,6 +759,9 @@ package struct Keyspace: ~Copyable {
         if !watchedKeys.isEmpty { touchWatchedKeys(database: database) }
         if !awaitedKeys.isEmpty { noteAllAwaited(database: database) }
         changes &+= Int64(databases[database].keyCount)
+        if interest.contains(.changes) {
+            record(.flush, UnsafeRawBufferPointer(start: nil, count: 0), database: database, isChange: true)
+        }
         return databases[database].detach()
     }
 

@@ -14,7 +14,8 @@ extension ProcessServices {
         services.rewriteConfiguration = { configuration in rewrite(configurationPath, configuration) }
         services.applyConfiguration = { changed, old, new in apply(changed, old, &new, listeners) }
         services.unsentBytes = { client in
-            client.pointee.connection?.assumingMemoryBound(to: Connection.self).pointee.handedOverBytes ?? 0
+            guard let connection = client.pointee.connection?.assumingMemoryBound(to: Connection.self) else { return 0 }
+            return connection.pointee.thread > 0 ? connection.pointee.handedOverBytes : -connection.pointee.sent
         }
         return services
     }

@@ -301,7 +301,10 @@ package struct Reactor: ~Copyable {
             case .resumeWrites: node.resumeWritesAfterFailover()
             case .deleteKeys(let slots): node.deleteKeys(inSlots: slots)
             case .flushAll: node.flushEverything()
-            case .becomePrimary, .dropShardChannels, .publish: break
+            case .dropShardChannels(let slots): node.dropShardChannels(inSlots: slots)
+            case .publish(let message):
+                node.published(message.message, to: message.channel, isSharded: message.isSharded)
+            case .becomePrimary: break
             case .failed(let text):
                 Log.warning("\(text), exiting.")
                 isStopping = true
@@ -332,7 +335,7 @@ package struct Reactor: ~Copyable {
             cronClientIndex += 1
             guard let connection = connection(of: client) else { continue }
             if timeout > 0, !client.isParked,
-                client.pointee.flags.isDisjoint(with: [.replica, .primary]),
+                client.pointee.flags.isDisjoint(with: [.replica, .primary, .subscriber]),
                 node.time.unixMilliseconds - client.pointee.lastInteraction > timeout
             {
                 Log.verbose("Closing idle client")
@@ -525,31 +528,9 @@ package struct Reactor: ~Copyable {
         }
     }
 
-    /// Unsent bytes of a client that has not authenticated. (PROTO_REPLY_CHUNK_BYTES and, behind that buffer,
-    /// REPLY_BUFFER_SIZE_UNAUTHENTICATED_CLIENT)
-    private static let unauthenticatedReplyBytesMax: UInt64 = 16 * 1024 + 1024
-
     /// Closes a client whose unsent replies exceed the limits of its class.
     mutating func checkOutputLimit(_ connection: ConnectionPointer) {
-        let client = connection.pointee.client
-        let sent = connection.pointee.thread > 0 ? 0 : connection.pointee.sent
-        let unsent = UInt64(client.pointee.reply.count - sent + connection.pointee.handedOverBytes)
-        let limit = node.configuration.outputBufferLimits.normal
-        var isExceeded = limit.hardBytes > 0 && unsent > limit.hardBytes
-        // Who has not authenticated may not make us keep replies that it does not read.
-        if !client.isAuthenticated, unsent > Self.unauthenticatedReplyBytesMax { isExceeded = true }
-        if limit.softBytes > 0, unsent > limit.softBytes {
-            let now = node.time.unixMilliseconds
-            if client.pointee.softLimitSince == 0 { client.pointee.softLimitSince = now }
-            if now - client.pointee.softLimitSince > Int64(limit.softSeconds) * 1000 { isExceeded = true }
-        } else {
-            client.pointee.softLimitSince = 0
-        }
-        guard isExceeded else { return }
-        Log.warning(
-            "Client \(node.description(of: client)) scheduled to be closed ASAP for overcoming of output buffer limits."
-        )
-        close(connection)
+        if node.exceedsOutputLimit(connection.pointee.client) { close(connection) }
     }
 
     /// In place, because what is carried out may append more effects, and may end clients that later ones name.
@@ -562,6 +543,7 @@ package struct Reactor: ~Copyable {
             index += 1
             switch effect {
             case .send(let client):
+                client.pointee.flags.remove(.messageQueued)
                 guard let connection = connection(of: client) else { break }
                 if client.isReplica, connection.pointee.thread == 0, !connection.pointee.isClosed {
                     // Before any client is told that its write is done: if this process is killed in between, the
@@ -580,6 +562,8 @@ package struct Reactor: ~Copyable {
                 }
             case .free(let tables): worker.post(.run { _ = tables })
             case .cluster(let request, let token): bus?.post(.command(request, token: token))
+            case .publish(let channel, let message, let isSharded):
+                bus?.publish(channel: channel, message: message, isSharded: isSharded)
             case .writesPaused: bus?.post(.writesPaused(offset: node.replicationOffset))
             case .migrate(let job): migrate(job)
             case .connectToPrimary(let host, let port): connectToPrimary(host: host, port: port)

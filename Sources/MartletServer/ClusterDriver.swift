@@ -114,10 +114,11 @@ extension Node {
         var question = Redirection.Request(slot: slot)
         question.isWrite = hot.flags.contains(.write)
         question.isMigrate = index == migrateCommand
+        question.isPubSubShard = hot.flags.contains(.pubsub)
         question.isAsking = client.pointee.flags.contains(.asking) || hot.flags.contains(.asking)
         question.isReadOnlyClient = client.pointee.flags.contains(.readOnly)
         question.hasManyKeys = indexes.count > 1
-        if front.view.needsKeyCounts(for: slot) {
+        if !question.isPubSubShard, front.view.needsKeyCounts(for: slot) {
             keyspace.selected = 0
             for other in hasOneKey ? [first] : indexes {
                 let key = keyspace.key(request[other], slot: slot.rawValue)
@@ -129,13 +130,11 @@ extension Node {
         return .message(front.view.errorText(decision, slot: slot))
     }
 
-    /// Where the keys of a request stand. Empty if it has none or is malformed.
+    /// Where the keys of a request stand, or its shard channels. Empty if it has none or is malformed.
     package func keyIndexes(of request: Request, command index: Int) -> [Int] {
         if index == migrateCommand { return migrateKeyIndexes(of: request) }
         var indexes: [Int] = []
-        for spec in commands[index].keys where !spec.flags.contains(.notKey) {
-            indexes += spec.keyIndexes(in: request) ?? []
-        }
+        for spec in commands[index].keys { indexes += spec.keyIndexes(in: request) ?? [] }
         return indexes
     }
 }

@@ -16,6 +16,7 @@ extension Node {
 
     /// Work at the end of every turn, before replies are sent.
     package mutating func endTurn() {
+        runningClient = nil
         if activeExpiry.hasWork, debugSettings.isActiveExpiryOn, !debugSettings.isCronPaused {
             expireKeys(clock: services.monotonicMicroseconds)
         }
@@ -24,6 +25,7 @@ extension Node {
         if !lostSlots.isEmpty { deleteLostKeys(limit: Self.lostKeysPerTurn) }
         if keyspace.hasReadyKeys { serveBlockedClients() }
         if blocked.nextDeadline != nil { endExpiredWaits() }
+        if keyspace.hasEvents { tellKeyEvents(by: nil) }
         if keyspace.propagation.isOn { flushPropagation() }
         endReplicationTurn()
     }

@@ -136,6 +136,12 @@ package struct Node: ~Copyable {
     var isInPropagationUnit = false
     /// Commands that run although MULTI was given.
     let transactionCommands: Set<Int>
+    /// Commands that a subscriber may give in RESP2, and those of them whose answers are messages.
+    let subscriberCommands: Set<Int>
+    let subscribingCommands: Set<Int>
+    var pubSub = PubSub()
+    /// Whose command has no complete reply yet: messages for it wait; see Delivery.swift.
+    var runningClient: ClientPointer?
     /// Connections that MIGRATE has opened, kept for the next one. Set by the reactor.
     package var migrationLinkCount = 0
     var pendingMigrations: [UInt64: PendingKeyMigration] = [:]
@@ -167,11 +173,11 @@ package struct Node: ~Copyable {
         commands = CommandTable(Node.families, renamed: configuration.renamedCommands)
         migrateCommand = commands.index(of: StaticString("MIGRATE").bytes)
         execCommand = commands.index(of: StaticString("EXEC").bytes)
-        var inTransactions: Set<Int> = []
-        for name: StaticString in ["EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"] {
-            inTransactions.insert(commands.index(of: name.bytes))
-        }
-        transactionCommands = inTransactions
+        transactionCommands = commands.indexes(of: ["EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"])
+        subscribingCommands = commands.indexes(of: [
+            "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE",
+        ])
+        subscriberCommands = subscribingCommands.union(commands.indexes(of: ["PING", "QUIT", "RESET"]))
         commandStatistics = .allocate(capacity: commands.count)
         commandStatistics.initialize(repeating: CommandStatistics(), count: commands.count)
         if isClustered { gates.insert(.cluster) }
@@ -189,7 +195,7 @@ package struct Node: ~Copyable {
     static let families: [CommandFamily] = [
         .string, .list, .hash, .set, .sortedSet, .stream, .transactions, .bitmap, .geo, .hyperLogLog, .generic, .sort,
         .expiry, .scan, .object, .dump, .internalDump, .dataset, .connection, .server, .info, .function, .debug,
-        .memory, .miscellaneous, .cluster, .clusterClient, .keyMigration, .replication, .replicationWait,
+        .memory, .miscellaneous, .cluster, .clusterClient, .keyMigration, .replication, .replicationWait, .pubSub,
     ]
 
     /// Whether there is a command of that name, in any case. - Complexity: O(commands)
@@ -221,6 +227,7 @@ package struct Node: ~Copyable {
         updateReplicaGate()
         configureReplication()
         setGate(.fewReplicas, configuration.minReplicasToWrite > 0)
+        updateKeyEventInterest()
     }
 
     /// New clients have to authenticate.
@@ -236,6 +243,7 @@ package struct Node: ~Copyable {
     /// Sets the time that everything in this turn goes by.
     package mutating func beginTurn(_ time: NodeTime) {
         self.time = time
+        runningClient = nil
         keyspace.now = time.unixMilliseconds
         keyspace.accessClock = UInt32(truncatingIfNeeded: time.unixSeconds) & 0xFF_FFFF
         if pauses.isActive { endPauses() }
@@ -264,6 +272,8 @@ package struct Node: ~Copyable {
     package mutating func remove(_ client: ClientPointer) {
         if client.isParked { endPark(client) }
         forgetWatches(client)
+        forgetSubscriptions(client)
+        if runningClient == client { runningClient = nil }
         // Whoever carries effects out may be in the midst of them: their places stay.
         for index in effects.indices where effects[index].names(client) { effects[index] = .nothing }
         if !replication.replicas.isEmpty { replicaRemoved(client) }
@@ -319,6 +329,7 @@ package struct Node: ~Copyable {
         if client.pointee.transaction?.nextCommand != nil {
             continueTransaction(client)
             if client.isParked { return }
+            if client.pointee.flags.contains(.hasDeferredMessages) { deliverDeferred(to: client) }
         }
         effects.append(.send(client))
         effects.append(.resume(client))

@@ -3,8 +3,10 @@ import MartletKeyspace
 
 /// What the node asks of the outside. Drained by the reactor after every batch, in order.
 package enum NodeEffect {
-    /// Replies were written outside of a batch: send them.
+    /// Replies were written outside of a batch: send them, and take ``Client/Flags/messageQueued`` away.
     case send(ClientPointer)
+    /// Hand a published message on to other nodes of the cluster.
+    case publish(channel: [UInt8], message: [UInt8], isSharded: Bool)
     /// The client is no longer parked: go on with what it sent.
     case resume(ClientPointer)
     /// Close at once.

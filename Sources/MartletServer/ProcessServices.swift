@@ -14,7 +14,8 @@ package struct ProcessServices {
     /// Brings the configuration file up to date. - Returns: why that was impossible.
     package var rewriteConfiguration: (ServerConfiguration) -> String? = { _ in nil }
 
-    /// Reply bytes of a client that are no longer in its buffer, and not sent yet: an I/O thread has them.
+    /// By how many bytes what a client is still to be sent differs from what its buffer holds: an I/O thread has some more,
+    /// or some at the front were sent already.
     package var unsentBytes: (ClientPointer) -> Int = { _ in 0 }
 
     package init() {}

@@ -106,6 +106,7 @@ extension Node {
             } catch {
                 node.fail(error, index: wait.command.command, client)
             }
+            if node.keyspace.hasEvents { node.tellKeyEvents(by: client) }
             if node.keyspace.propagation.isOn {
                 node.propagate(request, changed: node.keyspace.changes != changesBefore, client)
             }

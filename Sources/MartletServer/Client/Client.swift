@@ -53,11 +53,21 @@ package struct Client: ~Copyable {
         package static let inTransaction = Flags(rawValue: 1 << 14)
         /// The other side has closed the connection, or is about to lose it: replies will not arrive.
         package static let disconnected = Flags(rawValue: 1 << 15)
+        /// Has subscribed to something. (CLIENT_PUBSUB)
+        package static let subscriber = Flags(rawValue: 1 << 16)
+        /// EXEC is under way, perhaps waiting for an answer.
+        package static let executing = Flags(rawValue: 1 << 17)
+        /// Got a message in this turn, which will be sent; see Delivery.swift.
+        package static let messageQueued = Flags(rawValue: 1 << 18)
+        /// Messages wait until the client's command has its reply.
+        package static let hasDeferredMessages = Flags(rawValue: 1 << 19)
 
         /// Any of these sends a command through the slow gates.
         static let unusual: Flags = [
-            .asking, .replyOff, .replySkipNext, .replySkip, .silent, .noTouch, .replica, .inTransaction,
+            .asking, .replyOff, .replySkipNext, .replySkip, .silent, .noTouch, .replica, .inTransaction, .subscriber,
         ]
+        /// What is written for such a client will not arrive.
+        static let closing: Flags = [.closeAfterReply, .closeNow, .disconnected]
     }
 
     package let id: UInt64
@@ -81,6 +91,9 @@ package struct Client: ~Copyable {
     package var user = "default"
     /// Nil for nearly all clients.
     var transaction: Transaction?
+    var subscriptions = Subscriptions()
+    /// Messages that came while the client's own command was running.
+    var deferredMessages: [UInt8] = []
     /// Position in the node's list of clients.
     var listIndex = 0
     /// Position in the node's list of parked clients, while it is one.

@@ -23,9 +23,9 @@ extension Node {
         add("idle", (now - client.pointee.lastInteraction) / 1000)
         add("flags", flagLetters(of: client))
         add("db", client.pointee.database)
-        add("sub", 0)
-        add("psub", 0)
-        add("ssub", 0)
+        add("sub", client.pointee.subscriptions[.channel].count)
+        add("psub", client.pointee.subscriptions[.pattern].count)
+        add("ssub", client.pointee.subscriptions[.shard].count)
         add("multi", client.pointee.queuedCommandCount)
         add("qbuf", client.pointee.queryBytes)
         add("qbuf-free", max(0, client.pointee.queryCapacity - client.pointee.queryBytes))
@@ -56,7 +56,8 @@ extension Node {
         ] where count > 0 {
             bytes += Memory.usableBytes(count)
         }
-        return bytes + (client.pointee.transaction?.memoryBytes ?? 0) + services.unsentBytes(client)
+        bytes += client.pointee.subscriptions.memoryBytes
+        return bytes + (client.pointee.transaction?.memoryBytes ?? 0) + max(0, services.unsentBytes(client))
     }
 
     private func flagLetters(of client: ClientPointer) -> String {
@@ -64,6 +65,7 @@ extension Node {
         var letters = ""
         if flags.contains(.replica) { letters += "S" }
         if flags.contains(.primary) { letters += "M" }
+        if flags.contains(.subscriber) { letters += "P" }
         if client.pointee.isInTransaction { letters += "x" }
         if client.isParked { letters += "b" }
         if flags.contains(.closeAfterReply) { letters += "c" }

@@ -291,6 +291,8 @@ enum ClientType {
             self = .primary
         } else if client.pointee.flags.contains(.replica) {
             self = .replica
+        } else if client.pointee.flags.contains(.subscriber) {
+            self = .pubsub
         } else {
             self = .normal
         }

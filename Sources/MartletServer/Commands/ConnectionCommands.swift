@@ -18,7 +18,16 @@ extension Command {
         complexity: "O(1)", summary: "Returns the server's liveliness response.",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count <= 2 else { throw .wrongArgumentCount("ping") }
-            if request.count == 1 { client.pointee.reply.simple("PONG") } else { client.pointee.reply.bulk(request[1]) }
+            if client.pointee.flags.contains(.subscriber), !client.pointee.reply.isRESP3 {
+                // So that it cannot be taken for anything but what subscribers get.
+                client.pointee.reply.array(2)
+                client.pointee.reply.bulk("pong")
+                if request.count == 1 { client.pointee.reply.bulk("") } else { client.pointee.reply.bulk(request[1]) }
+            } else if request.count == 1 {
+                client.pointee.reply.simple("PONG")
+            } else {
+                client.pointee.reply.bulk(request[1])
+            }
         })
 
     static let echo = Command(
@@ -200,6 +209,7 @@ extension Node {
     /// The client is as it was when it connected.
     fileprivate mutating func resetConversation(_ client: ClientPointer) {
         endTransaction(client)
+        forgetSubscriptions(client)
         client.pointee.database = 0
         client.pointee.reply.isRESP3 = false
         client.pointee.user = "default"

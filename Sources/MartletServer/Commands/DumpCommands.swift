@@ -81,6 +81,8 @@ extension Command {
             return reply.ok()
         }
         let change = expiry > 0 ? ExpiryChange.set(expiry) : .remove
+        // To those who are told, the old key has gone silently.
+        if exists { keyspace.didAdd(key) }
         keyspace.set(key, value, expiry: change, event: .restore)
         if let idleSeconds = options.idleSeconds {
             keyspace.peek(key)?.accessClock = keyspace.accessClock(idleSeconds: idleSeconds)

@@ -304,6 +304,7 @@ extension Command {
         entry.container = hash.container
         keyspace.noteFieldExpiry(entry)
         keyspace.didModify(.hashSet, key, changes: pairs.count / 2)
+        if time != nil { keyspace.report(.hashExpire, key) }
         guard keyspace.propagation.isOn, !options.isEmpty else { return }
         // What the conditions were decided by may be gone on replicas, and durations begin elsewhere later.
         var arguments = [bytes("HSETEX"), key.bytes]

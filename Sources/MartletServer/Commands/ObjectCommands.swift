@@ -80,9 +80,11 @@ extension Command {
 }
 
 extension Keyspace {
-    /// The entry of a subcommand's key.
+    /// The entry of a subcommand's key. Nobody is told of a miss. (LOOKUP_NONOTIFY)
     fileprivate mutating func entry(_ request: Request) -> Entry? {
-        lookupReadUntouched(request.key(at: 2, in: self))
+        let entry = peek(request.key(at: 2, in: self))
+        if entry == nil { statistics.misses &+= 1 } else { statistics.hits &+= 1 }
+        return entry
     }
 
     /// Largest value of an access clock. (LRU_CLOCK_MAX)

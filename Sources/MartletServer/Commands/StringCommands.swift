@@ -66,8 +66,7 @@ extension Command {
             return
         }
         if let expiry {
-            keyspace.setString(key, request[2], expiry: .set(expiry))
-            propagateSet(key, request[2], expiry: expiry, &keyspace)
+            setString(key, request[2], expiry: expiry, &keyspace)
         } else {
             keyspace.setString(key, request[2], expiry: options.contains(.keepExpiry) ? .keep : .remove)
             if options.comparison != nil {
@@ -121,8 +120,7 @@ extension Command {
     ) throws(ReplyError) {
         let expiry = try unit.time(request[2], now: keyspace.now, command: command)
         let key = request.firstKey
-        keyspace.setString(key, request[3], expiry: .set(expiry))
-        propagateSet(key, request[3], expiry: expiry, &keyspace)
+        setString(key, request[3], expiry: expiry, &keyspace)
         reply.ok()
     }
 
@@ -137,9 +135,11 @@ extension Command {
     }
 
     /// Replicas and the log get points in time, never durations.
-    static func propagateSet(
+    static func setString(
         _ key: Key, _ value: UnsafeRawBufferPointer, expiry: Int64, _ keyspace: inout Keyspace
     ) {
+        keyspace.setString(key, value, expiry: .set(expiry))
+        keyspace.report(.expire, key)
         guard keyspace.propagation.isOn else { return }
         withDecimal(expiry) { keyspace.propagateInstead([bytes("SET"), key.bytes, value, bytes("PXAT"), $0]) }
     }

@@ -135,8 +135,7 @@ extension Command {
                 let key = request.key(at: index, in: keyspace)
                 let value = request[index + 1]
                 if let expiry {
-                    keyspace.setString(key, value, expiry: .set(expiry))
-                    propagateSet(key, value, expiry: expiry, &keyspace)
+                    setString(key, value, expiry: expiry, &keyspace)
                 } else {
                     let keepsExpiry = options.contains(.keepExpiry)
                     keyspace.setString(key, value, expiry: keepsExpiry ? .keep : .remove)

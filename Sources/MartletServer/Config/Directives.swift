@@ -113,7 +113,7 @@ extension Directive {
         bool("lazyfree-lazy-server-del", \.lazyFreesServerDel, support: .noEffect),
         bool("lazyfree-lazy-user-del", \.lazyFreesUserDel, support: .noEffect),
         bool("lazyfree-lazy-user-flush", \.lazyFreesUserFlush, support: .noEffect),
-        special("notify-keyspace-events", .notifyKeyspaceEvents, support: .later),
+        special("notify-keyspace-events", .notifyKeyspaceEvents),
         integer(
             "hash-max-listpack-entries", alias: "hash-max-ziplist-entries", \.hashMaxListpackEntries, 0...int64Max,
             unsigned: true),

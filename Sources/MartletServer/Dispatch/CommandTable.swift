@@ -88,6 +88,11 @@ package struct CommandTable: ~Copyable {
     /// - Complexity: O(1)
     func index(of name: UnsafeRawBufferPointer) -> Int { callable.index(of: name) }
 
+    /// Top-level commands by the names that they were made with, whatever clients call them by. - Complexity: O(commands)
+    func indexes(of names: Set<String>) -> Set<Int> {
+        Set((0..<topLevelCount).filter { names.contains(commands[$0].name.description) })
+    }
+
     /// - Returns: the index of a subcommand of the container at `index`, or nil.
     package func subcommandIndex(of name: UnsafeRawBufferPointer, container index: Int) -> Int? {
         subcommandRanges[index].first { name.equalsIgnoringCase(allCommands[$0].name) }
@@ -135,9 +140,7 @@ extension Command {
     package var legacyKeys: (first: Int, last: Int, step: Int) {
         var ranges: [(first: Int, last: Int, step: Int)] = []
         for spec in keys {
-            guard case .index(let first) = spec.begin, case .range(let last, let step, _) = spec.find,
-                !spec.flags.contains(.notKey)
-            else { continue }
+            guard case .index(let first) = spec.begin, case .range(let last, let step, _) = spec.find else { continue }
             ranges.append((first, last >= 0 ? first + last : last, step))
         }
         guard let head = ranges.first else { return (0, 0, 0) }

@@ -178,11 +178,13 @@ extension Node {
             if !client.pointee.flags.isDisjoint(with: .unusual) {
                 runUnusual(request, command, index: index, client)
                 if keyspace.hasReadyKeys { serveBlockedClients() }
+                if client.pointee.flags.contains(.hasDeferredMessages) { deliverDeferred(to: client) }
                 return true
             }
         }
         call(request, command, index: index, client)
         if keyspace.hasReadyKeys { serveBlockedClients() }
+        if client.pointee.flags.contains(.hasDeferredMessages) { deliverDeferred(to: client) }
         return true
     }
 
@@ -235,6 +237,7 @@ extension Node {
         let start = isTimed ? readClock() : 0
         (commandStatistics + index).pointee.calls &+= 1
         keyspace.selected = client.pointee.database
+        runningClient = client
         do throws(ReplyError) {
             if let handler = command.pointee.data {
                 try handler(request, &keyspace, &client.pointee.reply)
@@ -246,6 +249,7 @@ extension Node {
             if client.pointee.flags.contains(.primary) { fail(streamed: error, request) }
         }
         if isTimed { recordTime(since: start, index: index) }
+        if keyspace.hasEvents { tellKeyEvents(by: client) }
         if keyspace.propagation.isOn { propagate(request, changed: keyspace.changes != changesBefore, client) }
     }
 
@@ -291,6 +295,16 @@ extension Node {
             if isWrite, configuration.isReplicaReadOnly {
                 return .refused(.text("READONLY You can't write against a read only replica."))
             }
+        }
+        if client.pointee.flags.contains(.subscriber), !client.pointee.reply.isRESP3,
+            !subscriberCommands.contains(index)
+        {
+            return .refused(
+                .message(
+                    "ERR Can't execute '\(commands.fullNames[index])': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+                ))
+        }
+        if gates.contains(.replica) {
             if !flags.contains(.stale), !configuration.replicaServesStaleData, !isPrimaryLinkUp {
                 return .refused(
                     .text("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."))
@@ -341,7 +355,8 @@ extension Node {
             client.pointee.flags.insert(.closeNow)
             effects.append(.close(client))
         }
-        if flags.contains(.silent) || flags.contains(.replyOff) || flags.contains(.replySkip) {
+        // Confirmations of subscriptions are messages, not replies.
+        if !flags.isDisjoint(with: [.silent, .replyOff, .replySkip]), !subscribingCommands.contains(index) {
             client.pointee.reply.truncate(to: min(replyStart, client.pointee.reply.count))
         }
         client.pointee.flags.remove(.replySkip)

@@ -108,9 +108,9 @@ extension Node {
         text.add("current_eviction_exceeded_time", 0)
         text.add("keyspace_hits", keyspace.statistics.hits)
         text.add("keyspace_misses", keyspace.statistics.misses)
-        text.add("pubsub_channels", 0)
-        text.add("pubsub_patterns", 0)
-        text.add("pubsubshard_channels", 0)
+        text.add("pubsub_channels", pubSub[.channel].pointee.count)
+        text.add("pubsub_patterns", pubSub[.pattern].pointee.count)
+        text.add("pubsubshard_channels", pubSub[.shard].pointee.count)
         // Nothing is forked. A key is one allocation, and is only looked at to be moved.
         text.add("latest_fork_usec", 0)
         text.add("total_forks", 0)

@@ -200,6 +200,10 @@ extension Node {
     private mutating func load(_ bytes: UnsafeRawBufferPointer, _ primary: FollowedPrimary) {
         guard primary.decoder != nil else { return }
         let changes = keyspace.changes
+        let interest = keyspace.interest
+        // Nobody is told of keys that are loaded.
+        keyspace.interest = []
+        defer { keyspace.interest = interest }
         keyspace.expiryMode = .ignore
         // Commands of clients may have run since the last piece.
         keyspace.selected = primary.imageDatabase

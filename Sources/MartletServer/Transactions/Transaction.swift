@@ -196,6 +196,7 @@ extension Node {
         }
         forgetWatches(client)
         client.pointee.flags.remove(.inTransaction)
+        client.pointee.flags.insert(.executing)
         client.pointee.reply.array(transaction.queue.count)
         client.pointee.transaction?.nextCommand = 0
         continueTransaction(client)
@@ -255,6 +256,7 @@ extension Node {
         if isInPropagationUnit { endPropagationUnit(client) }
         if next == transaction.queue.count, !client.isParked {
             client.pointee.transaction = nil
+            client.pointee.flags.remove(.executing)
         } else {
             client.pointee.transaction?.nextCommand = next
         }

@@ -15,7 +15,6 @@ import Testing
         ("ACL LIST", "*1\r\n$34\r\nuser default on nopass ~* &* +@all\r\n"),
         ("ACL GETUSER nobody", "$-1\r\n"),
         ("ACL CAT nonsense", "-ERR Unknown category 'nonsense'\r\n"),
-        ("ACL CAT pubsub", "*0\r\n"),
     ])
     func repliesAreThoseOfRedis(line: String, reply: String) {
         #expect(NodeHarness()(line) == reply)
