@@ -168,9 +168,6 @@ package struct Keyspace: ~Copyable {
         databases[database].tables[table].prefetchEntry(of: hash)
     }
 
-    /// Whether the tables have the key, expired or not.
-    func contains(_ key: Key, database: Int) -> Bool { databases[database].place(of: key) != nil }
-
     // MARK: Counts
 
     package func keyCount(database: Int) -> Int { databases[database].keyCount }
@@ -291,7 +288,11 @@ package struct Keyspace: ~Copyable {
     }
 
     /// The entry of a key whether its time has passed or not. For DEBUG.
-    package func entryEvenIfExpired(_ key: Key) -> Entry? { databases[selected].place(of: key)?.pointee }
+    package func entryEvenIfExpired(_ key: Key) -> Entry? { entryEvenIfExpired(key, database: selected) }
+
+    package func entryEvenIfExpired(_ key: Key, database: Int) -> Entry? {
+        databases[database].place(of: key)?.pointee
+    }
 
     /// Whether a key's time has passed, for those who walk over keys and want to leave them as they are.
     package func isExpired(_ entry: Entry) -> Bool { expiryMode != .ignore && entry.isExpired(at: now) }
@@ -769,7 +770,11 @@ package struct Keyspace: ~Copyable {
         changes &+= 1
         guard first != second else { return }
         abortWalk()
-        if !watchedKeys.isEmpty { for database in [first, second] { touchWatchedKeys(database: database) } }
+        if !watchedKeys.isEmpty {
+            dropStaleKeys(of: first, watchedIn: second)
+            dropStaleKeys(of: second, watchedIn: first)
+            for database in [first, second] { touchWatchedKeys(database: database) }
+        }
         let one = (databases + first).move()
         let other = (databases + second).move()
         (databases + first).initialize(to: other)

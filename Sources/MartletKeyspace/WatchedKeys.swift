@@ -64,8 +64,16 @@ extension Keyspace {
     /// Before a database is emptied or exchanged: its existing watched keys count as changed.
     mutating func touchWatchedKeys(database: Int) {
         for watched in watchedKeys.keys(inDatabase: database) {
-            let exists = watched.key.withUnsafeBytes { contains(key($0), database: database) }
-            if exists { watchedKeys.touch(watched) }
+            let entry = watched.key.withUnsafeBytes { entryEvenIfExpired(key($0), database: database) }
+            if entry != nil { watchedKeys.touch(watched) }
+        }
+    }
+
+    /// Before a database takes the place of another, in which somebody watches a key: the key must not come along if its
+    /// time has passed, because nothing would have changed.
+    mutating func dropStaleKeys(of database: Int, watchedIn other: Int) {
+        for watched in watchedKeys.keys(inDatabase: other) {
+            watched.key.withUnsafeBytes { _ = peek(key($0), database: database) }
         }
     }
 }

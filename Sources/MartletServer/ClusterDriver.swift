@@ -174,6 +174,7 @@ extension Node {
     /// CLUSTER RESET: every key goes.
     package mutating func flushEverything() {
         for database in 0..<keyspace.databaseCount { freeInBackground(keyspace.flush(database: database)) }
+        invalidateEverything()
         beginHistoryAnew()
     }
 }

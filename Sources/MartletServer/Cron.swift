@@ -6,7 +6,9 @@ extension Node {
     package mutating func cron() {
         if debugSettings.isCronPaused { return }
         keyspace.continueResizing(maxBuckets: 1024)
-        activeExpiry.begin(hz: configuration.hz, effort: configuration.activeExpireEffort)
+        if !configuration.isImporting {
+            activeExpiry.begin(hz: configuration.hz, effort: configuration.activeExpireEffort)
+        }
         beginDefragmentation()
         replicationCron()
         if pendingShutdown != nil { continueShutdown() }
@@ -27,6 +29,8 @@ extension Node {
         if blocked.nextDeadline != nil { endExpiredWaits() }
         if keyspace.hasEvents { tellKeyEvents(by: nil) }
         if keyspace.propagation.isOn { flushPropagation() }
+        if tracking.hasBroadcasts { sendBroadcasts() }
+        if hasTooManyTrackedKeys { limitTrackedKeys() }
         endReplicationTurn()
     }
 
@@ -34,7 +38,7 @@ extension Node {
     package var hasUrgentWork: Bool {
         // (Mutating, like all that a turn asks: a borrowed node would be copied first.)
         mutating get {
-            if keyspace.hasRemains { return true }
+            if keyspace.hasRemains || hasTooManyTrackedKeys { return true }
             if !lostSlots.isEmpty, !pauses.holdsOffset { return true }
             if debugSettings.isCronPaused { return false }
             return defragmentation.hasWork || activeExpiry.hasWork && debugSettings.isActiveExpiryOn

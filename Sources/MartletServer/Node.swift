@@ -36,6 +36,8 @@ struct Gates: OptionSet {
     static let loading = Gates(rawValue: 1 << 4)
     /// Too few good replicas for writes.
     static let fewReplicas = Gates(rawValue: 1 << 5)
+    /// Some clients are shown all commands.
+    static let monitored = Gates(rawValue: 1 << 8)
 }
 
 package struct NodeStatistics {
@@ -100,6 +102,10 @@ package struct Node: ~Copyable {
     package let commandStatistics: UnsafeMutablePointer<CommandStatistics>
     /// In the order of the last change; CLIENT LIST sorts.
     package private(set) var clients: [ClientPointer] = []
+    private(set) var clientsByID: [UInt64: ClientPointer] = [:]
+    /// Those that are shown all commands.
+    var monitors: [ClientPointer] = []
+    var tracking = Tracking()
     /// Those that wait for something.
     package private(set) var parkedClients: [ClientPointer] = []
     /// Those of them that wait for keys.
@@ -127,9 +133,11 @@ package struct Node: ~Copyable {
     var clusterFront: ClusterFront?
     /// The slot states of ``clusterFront``; nil until the first view.
     var slotStates: UnsafePointer<UInt8>?
-    /// Index of MIGRATE, which is served whatever the state of its slot; -1 if there is none.
+    /// Index of MIGRATE, which is served whatever the state of its slot.
     let migrateCommand: Int
     let execCommand: Int
+    /// Of CLIENT.
+    let clientSubcommands: Range<Int>
     var pauses = Pauses()
     var replication: Replication
     /// Between the commands of an EXEC.
@@ -171,8 +179,9 @@ package struct Node: ~Copyable {
         keyspace = Keyspace(
             databaseCount: isClustered ? 1 : configuration.databases, isClustered: isClustered, seed: seed)
         commands = CommandTable(Node.families, renamed: configuration.renamedCommands)
-        migrateCommand = commands.index(of: StaticString("MIGRATE").bytes)
-        execCommand = commands.index(of: StaticString("EXEC").bytes)
+        migrateCommand = commands.indexOfOwn("migrate")
+        execCommand = commands.indexOfOwn("exec")
+        clientSubcommands = commands.subcommandIndexes(container: commands.indexOfOwn("client"))
         transactionCommands = commands.indexes(of: ["EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"])
         subscribingCommands = commands.indexes(of: [
             "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE",
@@ -262,6 +271,7 @@ package struct Node: ~Copyable {
         nextClientID += 1
         client.pointee.listIndex = clients.count
         clients.append(client)
+        clientsByID[client.pointee.id] = client
         statistics.connectionsReceived += 1
         if !requiresPassword { client.pointee.flags.insert(.authenticated) }
         if isUnixSocket { client.pointee.flags.insert(.unixSocket) }
@@ -274,6 +284,9 @@ package struct Node: ~Copyable {
         forgetWatches(client)
         forgetSubscriptions(client)
         if runningClient == client { runningClient = nil }
+        endTracking(client)
+        endMonitoring(client)
+        clientsByID[client.pointee.id] = nil
         // Whoever carries effects out may be in the midst of them: their places stay.
         for index in effects.indices where effects[index].names(client) { effects[index] = .nothing }
         if !replication.replicas.isEmpty { replicaRemoved(client) }

@@ -62,9 +62,21 @@ package struct Client: ~Copyable {
         /// Messages wait until the client's command has its reply.
         package static let hasDeferredMessages = Flags(rawValue: 1 << 19)
 
+        /// CLIENT TRACKING: it is told when keys change that it has read.
+        package static let tracking = Flags(rawValue: 1 << 20)
+        /// CLIENT CACHING was given: it holds for the next command or transaction.
+        package static let caching = Flags(rawValue: 1 << 21)
+        /// Is shown all commands.
+        package static let monitor = Flags(rawValue: 1 << 22)
+        /// CLIENT IMPORT-SOURCE: keys whose time has passed are there for it.
+        package static let importSource = Flags(rawValue: 1 << 23)
+        /// CLIENT CAPA REDIRECT: it follows a replica's word to its primary.
+        package static let followsRedirection = Flags(rawValue: 1 << 24)
+
         /// Any of these sends a command through the slow gates.
         static let unusual: Flags = [
             .asking, .replyOff, .replySkipNext, .replySkip, .silent, .noTouch, .replica, .inTransaction, .subscriber,
+            .tracking, .monitor, .importSource,
         ]
         /// What is written for such a client will not arrive.
         static let closing: Flags = [.closeAfterReply, .closeNow, .disconnected]
@@ -91,6 +103,8 @@ package struct Client: ~Copyable {
     package var user = "default"
     /// Nil for nearly all clients.
     var transaction: Transaction?
+    /// Nil unless the flag of that name is set.
+    var tracking: ClientTracking?
     var subscriptions = Subscriptions()
     /// Messages that came while the client's own command was running.
     var deferredMessages: [UInt8] = []

@@ -5,7 +5,8 @@ import MartletKeyspace
 // cluster bus decides something that depends on which keys there are.
 //
 // A paused client is parked before its command runs, so nothing is lost and order is kept. While writes are paused no key
-// expires here either: the replica that is about to take over must reach exactly our offset.
+// expires here either: the replica that is about to take over must reach exactly our offset. On a replica CLIENT PAUSE
+// holds back the stream of its primary, which is received and kept.
 
 /// What is held back until when. Times are the node's clock in milliseconds.
 struct Pauses {
@@ -20,6 +21,8 @@ struct Pauses {
 
     var isActive: Bool { clientUntil != 0 || failoverUntil != 0 || shutdownUntil != 0 || awaitsDecision }
     var holdsAll: Bool { clientUntil != 0 && clientHoldsAll }
+    /// A replica holds back what its primary sends, too.
+    var holdsStream: Bool { clientUntil != 0 }
     /// A failover waits for its replica to reach our offset: it must not move.
     var holdsOffset: Bool { failoverUntil != 0 }
     /// The latest end, for CLIENT LIST and INFO; 0 if nothing is paused.
@@ -80,10 +83,12 @@ extension Node {
         setGate(.paused, pauses.isActive)
         updateExpiryMode()
         for client in parkedClients where client.pointee.parked == .pause { unpark(client) }
+        if !pauses.holdsStream, let primary = replication.primary { executeStream(primary) }
     }
 
-    /// Only a primary that is not paused deletes keys by itself.
+    /// Only a primary that is neither paused nor receives its data from elsewhere deletes keys by itself.
     mutating func updateExpiryMode() {
-        keyspace.expiryMode = gates.isDisjoint(with: [.paused, .replica]) ? .delete : .hide
+        let isOurs = gates.isDisjoint(with: [.paused, .replica]) && !configuration.isImporting
+        keyspace.expiryMode = isOurs ? .delete : .hide
     }
 }

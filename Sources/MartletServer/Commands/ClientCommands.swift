@@ -8,9 +8,10 @@ extension Command {
         "CLIENT", since: "2.4.0", arity: .atLeast(2), complexity: "Depends on subcommand.",
         summary: "A container for commands about connections.",
         subcommands: [
-            clientGetName, clientGetRedirection, clientHelp, clientID, clientInfo, clientKill, clientList,
-            clientNoEvict, clientNoTouch, clientPause, clientReply, clientSetInfo, clientSetName, clientTrackingInfo,
-            clientUnblock, clientUnpause,
+            clientCaching, clientCapability, clientGetName, clientGetRedirection, clientHelp, clientID,
+            clientImportSource, clientInfo, clientKill, clientList, clientNoEvict, clientNoTouch, clientPause,
+            clientReply, clientSetInfo, clientSetName, clientTracking, clientTrackingInfo, clientUnblock,
+            clientUnpause,
         ], run: .container)
 
     /// Flags of the subcommands that everybody may use, and of those for administrators.
@@ -26,8 +27,8 @@ extension Command {
         "INFO", since: "6.2.0", arity: .exactly(2), flags: common,
         tips: ["nondeterministic_output"],
         complexity: "O(1)", summary: "Describes the connection.",
-        run: .node { _, node, client throws(ReplyError) in
-            client.pointee.reply.verbatim(node.description(of: client) + "\n")
+        run: .node { request, node, client throws(ReplyError) in
+            client.pointee.reply.verbatim(node.description(of: client, running: request) + "\n")
         })
 
     private static let clientList = Command(
@@ -52,7 +53,9 @@ extension Command {
             }
             if !request.matchesOptional(2, "ID") { chosen.sort { $0.pointee.id < $1.pointee.id } }
             var text = ""
-            for client in chosen { text += node.description(of: client) + "\n" }
+            for other in chosen {
+                text += node.description(of: other, running: other == client ? request : nil) + "\n"
+            }
             client.pointee.reply.verbatim(text)
         })
 
@@ -196,28 +199,33 @@ extension Command {
             client.pointee.reply.integer(node.unblock(clientWithID: id, withError: isError) ? 1 : 0)
         })
 
-    private static let clientGetRedirection = Command(
-        "GETREDIR", since: "6.0.0", arity: .exactly(2), flags: common, complexity: "O(1)",
-        summary: "Returns the connection that is told of changed keys in place of this one.",
-        run: .node { _, _, client throws(ReplyError) in client.pointee.reply.integer(-1) })
+    private static let clientCapability = Command(
+        "CAPA", since: "8.0.0", arity: .atLeast(3), flags: common, arguments: "capability...", complexity: "O(1)",
+        summary: "Says what the connection's library can do.",
+        run: .node { request, _, client throws(ReplyError) in
+            for index in 2..<request.count where request.matches(index, "REDIRECT") {
+                client.pointee.flags.insert(.followsRedirection)
+            }
+            client.pointee.reply.ok()
+        })
 
-    private static let clientTrackingInfo = Command(
-        "TRACKINGINFO", since: "6.2.0", arity: .exactly(2), flags: common, complexity: "O(1)",
-        summary: "Describes how the connection tracks keys.",
-        run: .node { _, _, client throws(ReplyError) in
-            client.pointee.reply.map(3)
-            client.pointee.reply.bulk("flags")
-            client.pointee.reply.set(1)
-            client.pointee.reply.bulk("off")
-            client.pointee.reply.bulk("redirect")
-            client.pointee.reply.integer(-1)
-            client.pointee.reply.bulk("prefixes")
-            client.pointee.reply.array(0)
+    private static let clientImportSource = Command(
+        "IMPORT-SOURCE", since: "8.1.0", arity: .exactly(3), flags: common, arguments: "enabled=<ON|OFF>",
+        complexity: "O(1)",
+        summary: "Says that the connection imports data, in which keys do not expire.",
+        run: .node { request, node, client throws(ReplyError) in
+            if !node.configuration.isImporting, !request.matches(2, "OFF") {
+                throw .text("ERR Server is not in import mode")
+            }
+            try client.pointee.setFlag(.importSource, onOrOff: request, at: 2)
         })
 
     private static let clientHelp = help(
         since: "5.0.0",
         [
+            "CACHING (YES|NO)", "    Track the keys of the next command, or not, in OPTIN or OPTOUT mode.",
+            "CAPA <option> [<option> [...]]", "    Say what this connection's library can do:",
+            "    * REDIRECT", "      Follow a replica's word to its primary.",
             "GETREDIR", "    The connection that is told of changed keys in place of this one.",
             "GETNAME", "    The name of this connection.",
             "ID", "    The number of this connection.",
@@ -240,7 +248,10 @@ extension Command {
             "SETNAME <name>", "    Name this connection.",
             "SETINFO (LIB-NAME|LIB-VER) <value>", "    Say which library uses this connection.",
             "UNBLOCK <clientid> [TIMEOUT|ERROR]", "    End the wait of a connection.",
+            "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]", "         [OPTIN] [OPTOUT] [NOLOOP]",
+            "    Whether this connection is told when keys change that it has read.",
             "TRACKINGINFO", "    How this connection tracks keys.",
+            "IMPORT-SOURCE (ON|OFF)", "    Whether keys expire for this connection while the server imports data.",
             "NO-EVICT (ON|OFF)", "    Keep this connection open when clients use too much memory.",
             "NO-TOUCH (ON|OFF)", "    Whether reads of this connection count as use of a key.",
         ])
@@ -371,8 +382,7 @@ struct ClientFilter {
 }
 
 extension Node {
-    /// - Complexity: O(clients)
-    func client(withID id: Int64) -> ClientPointer? { clients.first { $0.pointee.id == UInt64(bitPattern: id) } }
+    func client(withID id: Int64) -> ClientPointer? { clientsByID[UInt64(bitPattern: id)] }
 
     /// Closes the chosen clients; the caller itself once it has its reply. - Returns: how many.
     mutating func kill(_ filter: ClientFilter, by caller: ClientPointer) -> Int {

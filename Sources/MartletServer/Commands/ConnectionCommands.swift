@@ -111,7 +111,7 @@ extension Command {
         "READONLY", since: "3.0.0", arity: .exactly(1), flags: [.loading, .stale, .fast], categories: ["connection"],
         complexity: "O(1)", summary: "Lets a replica answer reads for the slots of its primary.",
         run: .node { _, node, client throws(ReplyError) in
-            try node.requireCluster()
+            try node.requireClusterOrRedirection(client)
             client.pointee.flags.insert(.readOnly)
             client.pointee.reply.ok()
         })
@@ -120,13 +120,28 @@ extension Command {
         "READWRITE", since: "3.0.0", arity: .exactly(1), flags: [.loading, .stale, .fast], categories: ["connection"],
         complexity: "O(1)", summary: "Undoes READONLY.",
         run: .node { _, node, client throws(ReplyError) in
-            try node.requireCluster()
+            try node.requireClusterOrRedirection(client)
             client.pointee.flags.remove(.readOnly)
             client.pointee.reply.ok()
         })
 }
 
 extension Node {
+    /// Outside of a cluster, too, those that know REDIRECT say whether they want to read here.
+    fileprivate func requireClusterOrRedirection(_ client: ClientPointer) throws(ReplyError) {
+        if !client.pointee.flags.contains(.followsRedirection) { try requireCluster() }
+    }
+
+    /// Where a client that knows REDIRECT finds the primary of a replica outside of a cluster; nil if it may stay. (Valkey
+    /// 8.0 server.c, processCommand)
+    func redirectToPrimary(_ flags: CommandFlags, _ client: ClientPointer) -> ReplyError? {
+        guard !isClustered, let primary = replication.primary else { return nil }
+        guard flags.contains(.write) || flags.contains(.readonly) && !client.pointee.flags.contains(.readOnly) else {
+            return nil
+        }
+        return .message("REDIRECT \(primary.host):\(primary.port)")
+    }
+
     // MARK: Passwords
 
     /// Lets a client in, or throws WRONGPASS.
@@ -206,15 +221,20 @@ extension Node {
     /// Whether we follow a primary.
     var isReplicaNode: Bool { gates.contains(.replica) }
 
-    /// The client is as it was when it connected.
+    /// The client is as it was when it connected; its library is still the same.
     fileprivate mutating func resetConversation(_ client: ClientPointer) {
         endTransaction(client)
         forgetSubscriptions(client)
+        endTracking(client)
+        endMonitoring(client)
         client.pointee.database = 0
         client.pointee.reply.isRESP3 = false
         client.pointee.user = "default"
         client.pointee.name = []
-        client.pointee.flags.subtract([.asking, .readOnly, .replyOff, .replySkipNext, .replySkip])
+        client.pointee.flags.subtract([
+            .asking, .readOnly, .replyOff, .replySkipNext, .replySkip, .noTouch, .noEvict, .importSource,
+            .followsRedirection,
+        ])
         if requiresPassword {
             client.pointee.flags.remove(.authenticated)
         } else {

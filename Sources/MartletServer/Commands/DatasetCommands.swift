@@ -25,6 +25,7 @@ extension Command {
         run: .node { request, node, client throws(ReplyError) in
             let isAsynchronous = try isAsynchronousFlush(request, node.configuration)
             for database in 0..<node.keyspace.databaseCount { node.flush(database, isAsynchronous: isAsynchronous) }
+            node.invalidateEverything()
             node.keyspace.propagateVerbatim(request)
             client.pointee.reply.ok()
         })
@@ -37,6 +38,7 @@ extension Command {
         run: .node { request, node, client throws(ReplyError) in
             let isAsynchronous = try isAsynchronousFlush(request, node.configuration)
             node.flush(client.pointee.database, isAsynchronous: isAsynchronous)
+            node.invalidateEverything()
             node.keyspace.propagateVerbatim(request)
             client.pointee.reply.ok()
         })
@@ -55,20 +57,21 @@ extension Command {
         arguments: "index1:integer index2:integer",
         complexity: "O(N) where N is the count of clients watching or blocking on keys from both databases.",
         summary: "Swaps two Redis databases",
-        run: .data { request, keyspace, reply throws(ReplyError) in
-            if keyspace.isClustered { throw .text("ERR SWAPDB is not allowed in cluster mode") }
+        run: .node { request, node, client throws(ReplyError) in
+            if node.isClustered { throw .text("ERR SWAPDB is not allowed in cluster mode") }
             guard let first = parseInt64(request[1]), Int32(exactly: first) != nil else {
                 throw .text("ERR invalid first DB index")
             }
             guard let second = parseInt64(request[2]), Int32(exactly: second) != nil else {
                 throw .text("ERR invalid second DB index")
             }
-            let databases = 0..<Int64(keyspace.databaseCount)
+            let databases = 0..<Int64(node.keyspace.databaseCount)
             guard databases.contains(first), databases.contains(second) else {
                 throw .text("ERR DB index is out of range")
             }
-            keyspace.swap(Int(first), Int(second))
-            reply.ok()
+            node.keyspace.swap(Int(first), Int(second))
+            node.invalidateEverything()
+            client.pointee.reply.ok()
         })
 }
 

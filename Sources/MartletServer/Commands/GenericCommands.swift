@@ -61,10 +61,14 @@ extension Command {
         complexity: "O(N) where N is the number of keys that will be touched.",
         summary: "Alters the last access time of a key(s). Returns the number of existing keys specified.",
         run: .data { request, keyspace, reply throws(ReplyError) in
+            // Also for a client with CLIENT NO-TOUCH.
+            let recordsAccess = keyspace.recordsAccess
+            keyspace.recordsAccess = true
             var found = 0
             for index in 1..<request.count where keyspace.lookupRead(request.key(at: index, in: keyspace)) != nil {
                 found += 1
             }
+            keyspace.recordsAccess = recordsAccess
             reply.integer(found)
         })
 

@@ -5,7 +5,7 @@ import MartletRESP
 // may do.
 
 extension CommandFamily {
-    static let server = CommandFamily(.server, [.acl, .command, .config, .lastSave, .shutdown])
+    static let server = CommandFamily(.server, [.acl, .command, .config, .lastSave, .monitor, .shutdown])
 }
 
 extension Command {

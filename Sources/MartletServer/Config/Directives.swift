@@ -255,6 +255,7 @@ extension Directive {
         integer("cluster-manual-failover-timeout", \.clusterManualFailoverMilliseconds, 1...int32Max),
         integer("cluster-message-gossip-perc", \.clusterMessageGossipPercent, 1...100, flags: [.hidden]),
         text("availability-zone", \.availabilityZone, isAbsentWhenEmpty: false),
+        bool("import-mode", \.isImporting),
         integer("cluster-stall-timeout", \.clusterStallMilliseconds, 0...int64Max),
     ]
 

@@ -198,6 +198,8 @@ package struct ServerConfiguration: Sendable {
     package var clusterManualFailoverMilliseconds = 5000
     package var clusterMessageGossipPercent = 10
     package var availabilityZone = ""
+    /// Data comes from elsewhere, through clients that say so: no key expires by itself.
+    package var isImporting = false
     /// Without a turn of the command loop for so long, the bus stops answering and the node is failed over.
     /// Sleep before each key of an image; below 0 one microsecond for one key in so many. For tests.
     package var keyLoadDelayMicroseconds = 0

@@ -108,6 +108,12 @@ package struct CommandTable: ~Copyable {
     /// The command at an index; subcommands follow the top-level ones.
     package subscript(index: Int) -> Command { allCommands[index] }
 
+    /// The index of a command that there is, whatever clients call it by. - Complexity: O(commands)
+    func indexOfOwn(_ name: String) -> Int {
+        guard let index = index(ofFullName: name) else { preconditionFailure("there is no command \(name)") }
+        return index
+    }
+
     /// The command or subcommand of a name such as `config|get`. - Complexity: O(commands)
     package func index(ofFullName name: String) -> Int? {
         fullNames.firstIndex(of: name.lowercased())

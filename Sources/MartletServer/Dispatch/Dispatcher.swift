@@ -161,26 +161,33 @@ extension Node {
             switch pass(request, command, index: index, client) {
             case .open: break
             case .refused(var error):
-                if index == execCommand { error = abortTransaction(client, because: error) }
+                if index == execCommand {
+                    error = abortTransaction(client, because: error)
+                    // Whoever saw the MULTI shall see that it is over.
+                    feedMonitors(request, command: index, client)
+                }
                 reject(error, client)
                 commandStatistics[index].rejectedCalls += 1
                 return true
             case .wait: return false
             }
             if client.pointee.flags.contains(.inTransaction), !runsInsideTransaction(index) {
-                if command.pointee.flags.contains(.noMulti) || wouldRunAfterWaiting(command.pointee.flags, client) {
+                if wouldRunAfterWaiting(command.pointee.flags, client) {
                     reject(.text("ERR Command not allowed inside a transaction"), client)
                 } else {
                     queue(request, command: index, client)
                 }
                 return true
             }
-            if !client.pointee.flags.isDisjoint(with: .unusual) {
+            if client.pointee.flags.isDisjoint(with: .unusual) {
+                call(request, command, index: index, client)
+            } else {
                 runUnusual(request, command, index: index, client)
-                if keyspace.hasReadyKeys { serveBlockedClients() }
-                if client.pointee.flags.contains(.hasDeferredMessages) { deliverDeferred(to: client) }
-                return true
             }
+            if gates.contains(.monitored) { showToMonitors(request, command: index, client) }
+            if keyspace.hasReadyKeys { serveBlockedClients() }
+            if client.pointee.flags.contains(.hasDeferredMessages) { deliverDeferred(to: client) }
+            return true
         }
         call(request, command, index: index, client)
         if keyspace.hasReadyKeys { serveBlockedClients() }
@@ -200,7 +207,11 @@ extension Node {
         // MIGRATE is passed on as the deletion that it ends with.
         let isMeant =
             !commands.hot[named].flags.isDisjoint(with: [.write, .mayReplicate]) && index != migrateCommand
-        if isMeant { _ = run(request, command: index, client) }
+        if isMeant {
+            _ = run(request, command: index, client)
+        } else if gates.contains(.monitored) {
+            showToMonitors(request, command: named, client)
+        }
     }
 
     @inline(never)
@@ -258,6 +269,10 @@ extension Node {
         let hadAsking = client.pointee.flags.contains(.asking)
         call(request, commands.hot + index, index: index, client)
         if hadAsking { client.pointee.flags.remove(.asking) }
+        if client.pointee.flags.contains(.tracking), commands.hot[index].flags.contains(.readonly) {
+            rememberKeys(of: request, command: index, client)
+        }
+        if gates.contains(.monitored) { showToMonitors(request, command: index, client) }
     }
 
     // MARK: Gates
@@ -273,12 +288,15 @@ extension Node {
     private mutating func pass(
         _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
     ) -> Passage {
-        let flags = command.pointee.flags
-        let isWrite =
-            flags.contains(.write) || index == execCommand && client.pointee.transaction?.hasWrites ?? false
+        var flags = command.pointee.flags
+        if index == execCommand, let transaction = client.pointee.transaction { flags = transaction.flagsOfExec(flags) }
+        let isWrite = flags.contains(.write)
         let isPrimaryLink = client.pointee.flags.contains(.primary)
         if !client.isAuthenticated, !flags.contains(.noAuth) {
             return .refused(.text("NOAUTH Authentication required."))
+        }
+        if flags.contains(.noMulti), client.pointee.flags.contains(.inTransaction) {
+            return .refused(.text("ERR Command not allowed inside a transaction"))
         }
         // What our primary sends was accepted there.
         if isPrimaryLink { return .open }
@@ -286,6 +304,10 @@ extension Node {
             let error = index == execCommand
                 ? redirectTransaction(client) : redirect(request, command, index: index, client)
         {
+            return .refused(error)
+        }
+        if client.pointee.flags.contains(.followsRedirection), let error = redirectToPrimary(flags, client) {
+            if index == execCommand { endTransaction(client) }
             return .refused(error)
         }
         if gates.contains(.fewReplicas), isWrite, !gates.contains(.replica), !hasEnoughReplicas {
@@ -313,17 +335,19 @@ extension Node {
         if gates.contains(.loading), !flags.contains(.loading) {
             return .refused(.text("LOADING Redis is loading the dataset in memory"))
         }
+        // They are not held back by a pause, so they must not reach what it protects.
+        if !client.pointee.flags.isDisjoint(with: [.replica, .monitor]), !flags.isDisjoint(with: .touchesData) {
+            return .refused(.text("ERR Replica can't interact with the keyspace"))
+        }
         if gates.contains(.lockedKeys),
             index == execCommand ? transactionTouchesLockedKey(client) : touchesLockedKey(request, command: index)
         {
             park(client, .migratingKey)
             return .wait
         }
-        if gates.contains(.paused), !client.pointee.flags.contains(.replica),
+        if gates.contains(.paused), client.pointee.flags.isDisjoint(with: [.replica, .monitor]),
             pauses.holdsAll || isWrite || flags.contains(.mayReplicate)
         {
-            // A handler that answers CLIENT UNPAUSE must get through.
-            if pauses.holdsAll, flags.contains(.allowBusy) { return .open }
             park(client, .pause)
             return .wait
         }
@@ -344,22 +368,38 @@ extension Node {
         let hadAsking = client.pointee.flags.contains(.asking)
         let wasReplica = client.pointee.flags.contains(.replica)
         keyspace.recordsAccess = !client.pointee.flags.contains(.noTouch)
+        // Nothing that is imported is over before the import is.
+        let isImport = configuration.isImporting && client.pointee.flags.contains(.importSource)
+        if isImport { keyspace.expiryMode = .ignore }
         call(request, command, index: index, client)
         keyspace.recordsAccess = true
+        if isImport { updateExpiryMode() }
         if hadAsking { client.pointee.flags.remove(.asking) }
+        if client.pointee.flags.contains(.tracking) {
+            if command.pointee.flags.contains(.readonly) { rememberKeys(of: request, command: index, client) }
+            // It holds for the next command, or for the whole of a transaction.
+            if !clientSubcommands.contains(index), !client.pointee.isInTransaction {
+                client.pointee.flags.remove(.caching)
+            }
+        }
         let flags = client.pointee.flags
         if wasReplica, client.pointee.reply.count > replyStart {
-            // A reply would stand in the middle of the stream. (logInvalidUseAndFreeClientAsync)
-            Log.warning("Replica generated a reply to command '\(commands.fullNames[index])', disconnecting it")
             client.pointee.reply.truncate(to: replyStart)
-            client.pointee.flags.insert(.closeNow)
-            effects.append(.close(client))
+            dropTalkingReplica(client)
         }
         // Confirmations of subscriptions are messages, not replies.
         if !flags.isDisjoint(with: [.silent, .replyOff, .replySkip]), !subscribingCommands.contains(index) {
             client.pointee.reply.truncate(to: min(replyStart, client.pointee.reply.count))
         }
         client.pointee.flags.remove(.replySkip)
+    }
+
+    /// A reply would stand in the middle of a replica's stream. (logInvalidUseAndFreeClientAsync)
+    private mutating func dropTalkingReplica(_ client: ClientPointer) {
+        let command = client.pointee.lastCommand < 0 ? "" : commands.fullNames[client.pointee.lastCommand]
+        Log.warning("Replica generated a reply to command '\(command)', disconnecting it")
+        client.pointee.flags.insert(.closeNow)
+        effects.append(.close(client))
     }
 
     // MARK: Errors
@@ -376,7 +416,11 @@ extension Node {
     private mutating func reject(_ error: ReplyError, _ client: ClientPointer) {
         count(error)
         breakTransaction(client)
-        if client.pointee.flags.isDisjoint(with: [.silent, .replyOff, .replySkipNext]) {
+        // They were given for this command.
+        if !client.pointee.isInTransaction { client.pointee.flags.subtract([.asking, .caching]) }
+        if client.isReplica {
+            dropTalkingReplica(client)
+        } else if client.pointee.flags.isDisjoint(with: [.silent, .replyOff, .replySkipNext]) {
             client.pointee.reply.error(error)
         }
         client.pointee.flags.remove(.replySkipNext)

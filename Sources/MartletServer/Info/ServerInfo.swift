@@ -44,7 +44,7 @@ extension Node {
         text.add("client_recent_max_input_buffer", clients.map { $0.pointee.queryCapacity }.max() ?? 0)
         text.add("client_recent_max_output_buffer", clients.map { $0.pointee.reply.capacity }.max() ?? 0)
         text.add("blocked_clients", parkedClients.count)
-        text.add("tracking_clients", 0)
+        text.add("tracking_clients", tracking.clientCount)
         text.add("clients_in_timeout_table", blocked.timedCount)
         if pauses.isActive {
             text.add("paused_actions", pauses.holdsAll ? "all" : "write")

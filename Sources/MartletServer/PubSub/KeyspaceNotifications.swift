@@ -19,6 +19,7 @@ extension Node {
             if classes.contains(.newKey) { interest.insert(.newKeys) }
             if classes.contains(.keyMiss) { interest.insert(.misses) }
         }
+        if tracking.clientCount > 0 { interest.insert(.changes) }
         if keyspace.interest != interest { keyspace.interest = interest }
     }
 
@@ -27,7 +28,12 @@ extension Node {
     mutating func tellKeyEvents(by client: ClientPointer?) {
         var queue = KeyEventQueue()
         keyspace.takeEvents(&queue)
-        queue.forEach { record, key in publish(record, key) }
+        queue.forEach { record, key in
+            if tracking.clientCount > 0, record.isChange, record.event != .flush {
+                invalidate(key, origin: client, isOwn: !record.event.isExpiry)
+            }
+            if pubSub.hasListeners { publish(record, key) }
+        }
         keyspace.giveBack(&queue)
     }
 
@@ -56,6 +62,14 @@ extension Node {
 }
 
 extension KeyEvent {
+    /// Whether it was nobody's doing.
+    fileprivate var isExpiry: Bool {
+        switch self {
+        case .expired, .hashExpired, .evicted: true
+        default: false
+        }
+    }
+
     /// The class that has to be wanted, and what clients are told; nil for what they are not told of.
     var notification: (eventClass: KeyspaceEvents, name: StaticString)? {
         switch self {

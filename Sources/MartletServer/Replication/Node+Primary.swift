@@ -195,6 +195,7 @@ extension Node {
             freeInBackground(keyspace.flush(database: database))
         }
         keyspace.changes = changes
+        invalidateEverything()
     }
 
     private mutating func load(_ bytes: UnsafeRawBufferPointer, _ primary: FollowedPrimary) {
@@ -289,8 +290,8 @@ extension Node {
     }
 
     /// Executes the complete commands that have arrived.
-    private mutating func executeStream(_ primary: FollowedPrimary) {
-        guard let client = primary.client else { return }
+    mutating func executeStream(_ primary: FollowedPrimary) {
+        guard let client = primary.client, !pauses.holdsStream else { return }
         if primary.missing > primary.input.count { return }
         let bytes = primary.input.bytes
         guard let base = bytes.baseAddress else { return }
@@ -383,6 +384,7 @@ extension Node {
             guard request.count == 2, let index = parseInt64(request[1]), index >= 0, index < keyspace.databaseCount
             else { return Log.warning("The primary selected a database that does not exist here.") }
             client.pointee.database = Int(index)
+            feedMonitors(request, command: command, client)
             return
         }
         runStreamed(request, command: command, client)
@@ -400,13 +402,18 @@ extension Node {
         var partial: PartialRequest?
         _ = RequestParser.parse(chunk: chunk, limits: streamLimits, partial: &partial, into: &batch)
         prepare(batch, from: 0)
-        for index in 1..<max(1, batch.count - 1) {
+        for index in 0..<batch.count {
             let parsed = batch.requests[index]
             guard parsed.argumentCount > 0 else { continue }
             let request = Request(
                 arguments: batch.arguments + parsed.firstArgument, count: parsed.argumentCount,
                 keyHash: parsed.keyHash, slot: parsed.slot)
-            apply(request, command: parsed.command, client)
+            if index == 0 || index == batch.count - 1 {
+                // MULTI and EXEC.
+                feedMonitors(request, command: parsed.command, client)
+            } else {
+                apply(request, command: parsed.command, client)
+            }
         }
         didApply(bytes, primary)
     }

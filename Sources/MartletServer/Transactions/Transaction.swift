@@ -9,7 +9,10 @@ import MartletRESP
 // MIGRATE) suspends the transaction until its answer is there. Others run meanwhile, so nothing that touches data may
 // follow it: such a command is refused when it is queued, and what is atomic in Redis stays atomic.
 //
-// WATCH: the keyspace counts the changes of each watched key; EXEC compares. A key that expires counts as changed.
+// WATCH: the keyspace counts the changes of each watched key; EXEC compares. A key that expires counts as changed, also
+// where keys are only hidden when their time has passed (a replica, a pause); one that was over at WATCH does not.
+//
+// The gates of EXEC are those of its commands together: what was allowed when it was queued need not be any longer.
 //
 // Source: Redis 7.0 multi.c.
 
@@ -36,12 +39,33 @@ struct Transaction {
     var isOpen = false
     /// A command could not be queued.
     var isBroken = false
-    var hasWrites = false
-    /// A command was queued that suspends EXEC.
-    var waits = false
+    /// What any queued command has, and what all of them have.
+    private(set) var flagsOfAny: CommandFlags = []
+    private var flagsOfAll = CommandFlags(rawValue: .max)
     /// The next command to run while EXEC is suspended; nil otherwise.
     var nextCommand: Int?
-    var watched: [(key: WatchedKey, version: UInt64)] = []
+    var watched: [WatchMark] = []
+
+    /// A key as WATCH found it.
+    struct WatchMark {
+        let key: WatchedKey
+        let version: UInt64
+        /// Its time had passed, but it was still there.
+        let wasOver: Bool
+    }
+
+    mutating func append(_ request: Request, command index: Int, flags: CommandFlags) {
+        // It will be refused: what is queued is not kept.
+        if !isBroken { queue.append(QueuedCommand(request, command: index)) }
+        flagsOfAny.formUnion(flags)
+        flagsOfAll.formIntersection(flags)
+    }
+
+    /// What the gates go by when EXEC runs. (processCommand) - Parameter flags: of EXEC itself.
+    func flagsOfExec(_ flags: CommandFlags) -> CommandFlags {
+        flags.union(flagsOfAny.intersection([.write, .readonly, .mayReplicate, .denyOutOfMemory, .noAsyncLoading]))
+            .subtracting(CommandFlags([.stale, .loading]).subtracting(flagsOfAll))
+    }
 }
 
 extension Transaction {
@@ -53,7 +77,7 @@ extension Transaction {
             bytes += Memory.usableBytes(command.counts.capacity * MemoryLayout<Int>.stride)
         }
         if watched.isEmpty { return bytes }
-        return bytes + Memory.usableBytes(watched.capacity * MemoryLayout<(WatchedKey, UInt64)>.stride)
+        return bytes + Memory.usableBytes(watched.capacity * MemoryLayout<WatchMark>.stride)
     }
 }
 
@@ -112,9 +136,13 @@ extension Command {
             for index in 1..<request.count {
                 let name = WatchedKey(database: client.pointee.database, key: Array(request[index]))
                 if transaction.watched.contains(where: { $0.key == name }) { continue }
-                // A key that is over already is missing, and stays so.
-                _ = node.keyspace.peek(request.key(at: index, in: node.keyspace))
-                transaction.watched.append((name, node.keyspace.watch(name)))
+                // A key that is over already is missing, and stays so: a primary deletes it now.
+                let key = request.key(at: index, in: node.keyspace)
+                let isMissing = node.keyspace.peek(key) == nil
+                transaction.watched.append(
+                    Transaction.WatchMark(
+                        key: name, version: node.keyspace.watch(name),
+                        wasOver: isMissing && node.keyspace.entryEvenIfExpired(key) != nil))
             }
             client.pointee.transaction = transaction
             client.pointee.reply.ok()
@@ -137,16 +165,13 @@ extension Node {
 
     /// Keeps a command for EXEC.
     mutating func queue(_ request: Request, command index: Int, _ client: ClientPointer) {
-        client.pointee.transaction?.queue.append(QueuedCommand(request, command: index))
-        let flags = commands.hot[index].flags
-        if !flags.isDisjoint(with: [.write, .mayReplicate]) { client.pointee.transaction?.hasWrites = true }
-        if flags.contains(.waits) { client.pointee.transaction?.waits = true }
+        client.pointee.transaction?.append(request, command: index, flags: commands.hot[index].flags)
         client.pointee.reply.simple("QUEUED")
     }
 
     /// Whether a command would see or change data after others had their turn in the middle of its transaction.
     func wouldRunAfterWaiting(_ flags: CommandFlags, _ client: ClientPointer) -> Bool {
-        !flags.isDisjoint(with: .touchesData) && client.pointee.transaction?.waits ?? false
+        !flags.isDisjoint(with: .touchesData) && client.pointee.transaction?.flagsOfAny.contains(.waits) ?? false
     }
 
     /// An error before execution breaks an open transaction. (flagTransaction)
@@ -163,8 +188,21 @@ extension Node {
 
     mutating func forgetWatches(_ client: ClientPointer) {
         guard let transaction = client.pointee.transaction, !transaction.watched.isEmpty else { return }
-        for (key, _) in transaction.watched { keyspace.unwatch(key) }
+        for mark in transaction.watched { keyspace.unwatch(mark.key) }
         client.pointee.transaction?.watched = []
+    }
+
+    /// Whether a watched key has changed, or is over by now. (CLIENT_DIRTY_CAS, isWatchedKeyExpired)
+    func hasStaleWatches(_ client: ClientPointer) -> Bool {
+        guard let transaction = client.pointee.transaction else { return false }
+        return transaction.watched.contains { mark in
+            mark.key.key.withUnsafeBytes { name in
+                let entry = keyspace.entryEvenIfExpired(keyspace.key(name), database: mark.key.database)
+                if mark.wasOver, entry == nil { return false }
+                if keyspace.watchVersion(mark.key) != mark.version { return true }
+                return !mark.wasOver && entry.map { keyspace.isExpired($0) } ?? false
+            }
+        }
     }
 
     // MARK: EXEC
@@ -184,12 +222,7 @@ extension Node {
             endTransaction(client)
             throw .text("EXECABORT Transaction discarded because of previous errors.")
         }
-        let isStale = transaction.watched.contains { key, version in
-            // Looking at the key deletes it if it is over, which counts as a change.
-            key.key.withUnsafeBytes { _ = keyspace.peek(keyspace.key($0), database: key.database) }
-            return keyspace.watchVersion(key) != version
-        }
-        if isStale {
+        if hasStaleWatches(client) {
             endTransaction(client)
             client.pointee.reply.nullArray()
             return

@@ -30,6 +30,10 @@ import Testing
         ("CLIENT REPLY MAYBE", "-ERR syntax error\r\n"),
         ("CLIENT NO-EVICT MAYBE", "-ERR syntax error\r\n"),
         ("CLIENT NO-TOUCH ON", "+OK\r\n"),
+        ("CLIENT CAPA", "-ERR wrong number of arguments for 'client|capa' command\r\n"),
+        ("CLIENT CAPA redirect whatever-comes", "+OK\r\n"),
+        ("CLIENT IMPORT-SOURCE ON", "-ERR Server is not in import mode\r\n"),
+        ("CLIENT IMPORT-SOURCE OFF", "+OK\r\n"),
         ("CLIENT UNBLOCK 7", ":0\r\n"),
         ("CLIENT UNBLOCK 1", ":0\r\n"),
         ("CLIENT UNBLOCK x", "-ERR value is not an integer or out of range\r\n"),
@@ -66,9 +70,108 @@ import Testing
             fields.keys.sorted() == [
                 "addr", "age", "argv-mem", "cmd", "db", "events", "fd", "flags", "id", "idle", "laddr", "lib-name",
                 "lib-ver", "multi", "multi-mem", "name", "obl", "oll", "omem", "psub", "qbuf", "qbuf-free", "rbp",
-                "rbs",
-                "redir", "resp", "ssub", "sub", "tot-mem", "user",
+                "rbs", "redir", "resp", "ssub", "sub", "tot-mem", "user", "watch",
             ])
+    }
+
+    @Test func whoAsksFindsItsOwnCommandInItsLine() {
+        let node = NodeHarness()
+        let line = node("CLIENT LIST")
+        #expect(line.contains(" flags=N "))
+        #expect(line.contains(" multi=-1 qbuf=26 qbuf-free=0 argv-mem=10 multi-mem=0 "))
+        #expect(line.contains(" cmd=client|list "))
+    }
+
+    @Test func flagsTellTheStateOfAClient() {
+        let node = NodeHarness()
+        let other = node.connect()
+        func flags() -> String? {
+            node("CLIENT LIST ID 2").split(separator: " ").first { $0.hasPrefix("flags=") }.map {
+                String($0.dropFirst(6))
+            }
+        }
+        #expect(flags() == "N")
+        for line in ["CLIENT NO-TOUCH ON", "CLIENT NO-EVICT ON", "CLIENT TRACKING ON BCAST", "WATCH k"] {
+            node(line, as: other)
+        }
+        #expect(flags() == "tBeT")
+        node("SET k 1")
+        node("MULTI", as: other)
+        #expect(flags() == "xtBdeT")
+        #expect(node("CLIENT LIST ID 2").contains(" watch=1"))
+        node("RESET", as: other)
+        #expect(flags() == "N")
+        node("SUBSCRIBE c", as: other)
+        #expect(flags() == "P")
+        #expect(node("CLIENT LIST TYPE pubsub").contains("id=2 "))
+    }
+
+    @Test func resetLeavesAClientAsItCame() {
+        let node = NodeHarness()
+        let before = node("CLIENT INFO")
+        for line in [
+            "SELECT 3", "CLIENT SETNAME me", "HELLO 3", "CLIENT NO-EVICT ON", "CLIENT NO-TOUCH ON",
+            "CLIENT TRACKING ON",
+            "SUBSCRIBE c", "PSUBSCRIBE p", "WATCH k", "MULTI", "CLIENT CAPA redirect", "CLIENT REPLY OFF",
+        ] {
+            node(line)
+        }
+        #expect(node("RESET") == "+RESET\r\n")
+        #expect(node("CLIENT INFO") == before)
+    }
+
+    @Test func withNoTouchOnlyTouchCountsAsUse() {
+        let node = NodeHarness()
+        node("CLIENT NO-TOUCH ON")
+        node("SET k v")
+        node.advance(milliseconds: 10_000)
+        node("GET k")
+        #expect(node("OBJECT IDLETIME k") == ":10\r\n")
+        node("TOUCH k")
+        #expect(node("OBJECT IDLETIME k") == ":0\r\n")
+        node.advance(milliseconds: 5000)
+        node("GET k")
+        #expect(node("OBJECT IDLETIME k") == ":5\r\n")
+    }
+
+    @Test func capableClientsAreSentFromAReplicaToItsPrimary() {
+        let node = NodeHarness()
+        let plain = node.connect()
+        node("REPLICAOF 127.0.0.1 7777")
+        node("CLIENT CAPA redirect")
+        #expect(node("GET a") == "-REDIRECT 127.0.0.1:7777\r\n")
+        #expect(node("SET a 1") == "-REDIRECT 127.0.0.1:7777\r\n")
+        #expect(node("PING") == "+PONG\r\n")
+        for line in ["MULTI", "PING"] { node(line) }
+        #expect(node("GET a") == "-REDIRECT 127.0.0.1:7777\r\n")
+        #expect(node("EXEC") == "-EXECABORT Transaction discarded because of previous errors.\r\n")
+        #expect(node("READONLY") == "+OK\r\n")
+        #expect(node("GET a") == "$-1\r\n")
+        #expect(node("SET a 1") == "-REDIRECT 127.0.0.1:7777\r\n")
+        #expect(node("READWRITE") == "+OK\r\n")
+        #expect(node("GET a") == "-REDIRECT 127.0.0.1:7777\r\n")
+        #expect(node("GET a", as: plain) == "$-1\r\n")
+        #expect(node("READONLY", as: plain) == "-ERR This instance has cluster support disabled\r\n")
+        node("REPLICAOF NO ONE")
+        #expect(node("SET a 1") == "+OK\r\n")
+    }
+
+    @Test func whileDataAreImportedKeysExpireForNobodyButTheirReaders() {
+        let node = NodeHarness()
+        let other = node.connect()
+        node("CONFIG SET import-mode yes", as: other)
+        #expect(node("CLIENT IMPORT-SOURCE ON") == "+OK\r\n")
+        #expect(node("CLIENT INFO").contains("flags=I "))
+        node("SET k 1 PX 10")
+        node.advance(milliseconds: 11)
+        node.node.cron()
+        node.node.endTurn()
+        #expect(node("GET k", as: other) == "$-1\r\n")
+        #expect(node("DBSIZE") == ":1\r\n")
+        #expect(node("GET k") == .bulk("1"))
+        node("CONFIG SET import-mode no", as: other)
+        #expect(node("GET k") == "$-1\r\n")
+        #expect(node("DBSIZE") == ":0\r\n")
     }
 
     @Test func killClosesWhomTheFiltersName() {
@@ -93,6 +196,17 @@ import Testing
         #expect(node("SET key value", as: other) == "")
         #expect(other.isParked as Bool)
         #expect(node("CLIENT UNPAUSE") == "+OK\r\n")
+        #expect(!other.isParked as Bool)
+    }
+
+    @Test(arguments: ["GET key", "PING", "MULTI", "CLIENT UNPAUSE", "AUTH x"])
+    func aPauseOfEverythingHoldsEverythingBack(line: String) {
+        let node = NodeHarness()
+        let other = node.connect()
+        #expect(node("CLIENT PAUSE 1000") == "+OK\r\n")
+        #expect(node(line, as: other) == "")
+        #expect(other.isParked as Bool)
+        node.advance(milliseconds: 1000)
         #expect(!other.isParked as Bool)
     }
 

@@ -419,6 +419,44 @@ struct ReplicationTests {
         #expect(node.node.replicationOffset == 0)
         #expect(node.node.keyspace.propagation.isEmpty)
     }
+
+    @Test("CLIENT PAUSE on a replica holds back what its primary sends, until it is over")
+    func pausedReplica() {
+        for line in ["CLIENT PAUSE 10000 WRITE", "CLIENT PAUSE 10000"] {
+            let network = ReplicationNetwork(seed: 51, nodeCount: 2)
+            follow(network, 2, 1)
+            network[1]("SET a 1")
+            network.settle()
+            let offset = network[2].replication("slave_repl_offset")
+            network[2](line)
+            network[1]("SET a 2")
+            for line in ["MULTI", "INCR n", "INCR n", "EXEC"] { network[1](line) }
+            network.settle()
+            #expect(network[2].replication("slave_repl_offset") == offset)
+            #expect(network[2].replication("slave_read_repl_offset") == network[1].replication("master_repl_offset"))
+            // While all is paused, CLIENT UNPAUSE is, too.
+            if line.hasSuffix("WRITE") { network[2]("CLIENT UNPAUSE") } else { network.advance(milliseconds: 10_100) }
+            network.settle()
+            #expect(network[2]("MGET a n") == .bulks("2", "2"))
+            #expect(network[2].replication("slave_repl_offset") == network[1].replication("master_repl_offset"))
+            // The time of a pause ends it as well.
+            network[2]("CLIENT PAUSE 1000 WRITE")
+            network[1]("SET a 3")
+            network.settle()
+            #expect(network[2]("GET a") == .bulk("2"))
+            network.advance(milliseconds: 1100)
+            #expect(network[2]("GET a") == .bulk("3"))
+        }
+    }
+
+    @Test("Whoever has begun to replicate can no longer reach keys")
+    func replicasAreNoClients() {
+        let node = NodeHarness()
+        node("PSYNC ? -1")
+        #expect(node("SET a 1") == "")
+        #expect(node.client.isClosing as Bool)
+        #expect(node("GET a", as: node.connect()) == "$-1\r\n")
+    }
 }
 
 enum RESPText {

@@ -176,4 +176,102 @@ import Testing
         #expect(node("EXEC") == "-CLUSTERDOWN Hash slot not served\r\n")
         #expect(node("EXEC") == "-ERR EXEC without MULTI\r\n")
     }
+
+    @Test(
+        "A key that is over, but still there, counts as missing for WATCH"
+    )
+    func watchedStaleKeys() {
+        let pings = "+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n"
+        let node = NodeHarness()
+        let other = otherClient(node)
+        for change in ["EXISTS k", "DEL k", "FLUSHDB", "SWAPDB 0 1"] {
+            _ = run(node, "SET k 1 PX 1")
+            node.advance(milliseconds: 2)
+            _ = run(node, "WATCH k")
+            _ = node(change, as: other)
+            #expect(run(node, "MULTI", "PING", "EXEC") == pings)
+        }
+        // A stale key takes the place of none, and of another stale one.
+        for hasOther in [false, true] {
+            _ = run(node, "FLUSHALL", "SET k 1 PX 1", "SELECT 1")
+            if hasOther { _ = run(node, "SET k 1 PX 1") }
+            node.advance(milliseconds: 2)
+            _ = run(node, "WATCH k", "SWAPDB 0 1")
+            #expect(run(node, "MULTI", "PING", "EXEC") == pings)
+            _ = run(node, "SELECT 0")
+        }
+        // A living one is a change.
+        _ = run(node, "FLUSHALL", "SET k 1 PX 100", "SELECT 1", "WATCH k", "SWAPDB 0 1")
+        #expect(run(node, "MULTI", "PING", "EXEC").hasSuffix("*-1\r\n"))
+    }
+
+    @Test("A watched key counts as changed when its time has passed, also where it is only hidden")
+    func watchedHiddenKeys() {
+        let network = ReplicationNetwork(seed: 1, nodeCount: 2)
+        _ = network[2]("REPLICAOF 127.0.0.1 1")
+        _ = network[1]("SET k 1 PX 100")
+        network.settle()
+        let replica = network[2]
+        #expect(replica("GET k") == .bulk("1"))
+        _ = run(replica, "WATCH k")
+        network[1].advance(milliseconds: 200)
+        replica.advance(milliseconds: 200)
+        #expect(run(replica, "CLIENT INFO").contains("flags=d "))
+        #expect(run(replica, "MULTI", "PING", "EXEC").hasSuffix("*-1\r\n"))
+        // Over at WATCH, then deleted by the primary: missing before and after.
+        _ = run(replica, "WATCH k")
+        _ = network[1]("GET k")
+        network.settle()
+        #expect(run(replica, "MULTI", "PING", "EXEC").hasSuffix("*1\r\n+PONG\r\n"))
+        _ = run(replica, "WATCH k")
+        _ = network[1]("SET k 2")
+        network.settle()
+        #expect(run(replica, "MULTI", "PING", "EXEC").hasSuffix("*-1\r\n"))
+    }
+
+    @Test("EXEC is held to what all of its commands are")
+    func flagsOfExec() {
+        let node = NodeHarness()
+        let other = otherClient(node)
+        _ = node("CONFIG SET replica-serve-stale-data no")
+        for line in ["GET a", "PING"] {
+            _ = run(node, "MULTI", line)
+            _ = node("REPLICAOF 127.0.0.1 1", as: other)
+            #expect(
+                node("EXEC")
+                    == "-EXECABORT Transaction discarded because of: MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n"
+            )
+            _ = node("REPLICAOF NO ONE", as: other)
+        }
+        _ = run(node, "MULTI", "INFO server")
+        _ = node("REPLICAOF 127.0.0.1 1", as: other)
+        #expect(node("EXEC").hasPrefix("*1\r\n$"))
+    }
+
+    @Test("What is queued for a transaction that cannot run is not kept")
+    func brokenQueue() {
+        let node = NodeHarness()
+        #expect(run(node, "MULTI", "NONSENSE").hasPrefix("+OK\r\n-ERR unknown command"))
+        #expect(node("SET a 1") == "+QUEUED\r\n")
+        let count = node.client.pointee.queuedCommandCount
+        #expect(count == 0)
+    }
+
+    @Test("ASKING holds for the next command also when that is refused")
+    func askingIsForOneCommand() {
+        let node = NodeHarness(isClustered: true)
+        node.serveAllSlots()
+        _ = run(node, "ASKING", "GET")
+        let isAsking = node.client.pointee.flags.contains(.asking)
+        #expect(!isAsking)
+    }
+
+    @Test("Transactions work under other names, too")
+    func renamedCommands() {
+        let node = NodeHarness { configuration in
+            configuration.renamedCommands = [RenamedCommand(name: "exec", newName: "run")]
+        }
+        _ = run(node, "MULTI", "SET a 1")
+        #expect(node("RUN") == "*1\r\n+OK\r\n")
+    }
 }
