@@ -38,6 +38,10 @@ package struct Listpack {
     static let headerBytes = 6
     static let emptyBytes = headerBytes + 1
     static let endMark: UInt8 = 0xFF
+    /// Strings of fewer bytes have a lead byte that tells how many.
+    fileprivate static let shortCount = 64
+    /// How far ahead of the element that is looked at a search fetches.
+    private static let bytesAhead = 512
     /// In the header: may be any count from this on.
     static let unknownCount = 65535
 
@@ -210,20 +214,64 @@ package struct Listpack {
     package func find(_ bytes: UnsafeRawBufferPointer, from position: Int?, skipping skip: Int) -> Int? {
         guard var position else { return nil }
         let integer = parseInt64(bytes)
+        if integer == nil, bytes.count > 0, bytes.count < Self.shortCount {
+            return findShort(bytes, from: position, skipping: skip)
+        }
         while !isEnd(position) {
             var entryBytes = 0
             switch Self.decode(pointer + position, &entryBytes) {
             case .bytes(let stored): if Self.areEqual(stored, bytes) { return position }
             case .integer(let stored): if stored == integer { return position }
             }
-            position &+= entryBytes
-            var rest = skip
-            while rest > 0, !isEnd(position) {
-                position &+= self.entryBytes(at: position)
-                rest &-= 1
-            }
+            position = pass(skip, behind: position &+ entryBytes)
         }
         return nil
+    }
+
+    /// The position behind so many elements, or that of the end.
+    @inline(__always)
+    private func pass(_ count: Int, behind position: Int) -> Int {
+        var position = position
+        var rest = count
+        while rest > 0, !isEnd(position) {
+            position &+= entryBytes(at: position)
+            rest &-= 1
+        }
+        return position
+    }
+
+    /// ``find(_:from:skipping:)`` for a string whose lead byte tells its length. Names in one value often have one length
+    /// and begin alike: so the lead byte and the last eight bytes are compared, and only then the rest.
+    ///
+    /// The eight bytes before the end of an element's string lie in the listpack, whose header has six.
+    private func findShort(_ bytes: UnsafeRawBufferPointer, from position: Int, skipping skip: Int) -> Int? {
+        let count = bytes.count
+        let lead = 0x80 | UInt8(truncatingIfNeeded: count)
+        var (tail, mask) = (UInt64(0), ~UInt64(0))
+        let sought = bytes.baseAddress.unsafelyUnwrapped
+        if count >= 8 {
+            tail = sought.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+        } else {
+            for byte in bytes.reversed() { tail = tail &<< 8 | UInt64(byte) }
+            tail &<<= UInt64(8 &* (8 &- count))
+            mask &<<= UInt64(8 &* (8 &- count))
+        }
+        var position = position
+        while true {
+            let element = pointer + position
+            let found = element.load(as: UInt8.self)
+            prefetch(element + Self.bytesAhead)
+            if found == lead {
+                let end = (element + (count &- 7)).loadUnaligned(as: UInt64.self)
+                if end & mask == tail, count <= 8 || memcmp(element + 1, sought, count &- 8) == 0 { return position }
+                position &+= count &+ 2
+            } else if found == Self.endMark {
+                return nil
+            } else {
+                position &+= entryBytes(at: position)
+            }
+            position = pass(skip, behind: position)
+        }
     }
 
     // MARK: Add
@@ -379,7 +427,7 @@ extension Listpack {
             if let integer = parseInt64(bytes) {
                 self.init(integer: integer)
             } else {
-                let headerBytes = bytes.count < 64 ? 1 : bytes.count < 4096 ? 2 : 5
+                let headerBytes = bytes.count < Listpack.shortCount ? 1 : bytes.count < 4096 ? 2 : 5
                 self.init(.bytes(bytes), encodedBytes: headerBytes &+ bytes.count)
             }
         }

@@ -219,6 +219,32 @@ import Testing
     }
 
     /// The header has sixteen bits for the count.
+    @Test("Strings that differ in one byte are told apart, whatever their length and wherever it is", arguments: 0...70)
+    func findAmongAlikeStrings(length: Int) {
+        var strings = [[UInt8](repeating: 0x61, count: length)]
+        for index in 0..<length {
+            var string = strings[0]
+            string[index] = 0x62
+            strings.append(string)
+        }
+        for skip in [0, 1] {
+            var listpack = Listpack.make()
+            defer { listpack.destroy() }
+            var positions: [Int] = []
+            for string in strings {
+                positions.append(listpack.byteCount - 1)
+                for _ in 0...skip { string.withUnsafeBytes { listpack.append($0) } }
+            }
+            for (string, position) in zip(strings, positions) {
+                let found = string.withUnsafeBytes { listpack.find($0, from: listpack.first, skipping: skip) }
+                #expect(found == position)
+            }
+            let longer = [UInt8](repeating: 0x61, count: length + 1)
+            let found = longer.withUnsafeBytes { listpack.find($0, from: listpack.first, skipping: skip) }
+            #expect(found == nil)
+        }
+    }
+
     @Test func moreThan65534ElementsAreCounted() {
         var listpack = Listpack.make()
         defer { listpack.destroy() }
