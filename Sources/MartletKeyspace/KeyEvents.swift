@@ -93,7 +93,7 @@ extension Keyspace {
 
     /// A read found nothing.
     @inline(__always)
-    mutating func didMiss(_ key: Key) {
+    package mutating func didMiss(_ key: Key) {
         statistics.misses &+= 1
         if interest.contains(.misses) { record(.miss, key.bytes, database: selected) }
     }

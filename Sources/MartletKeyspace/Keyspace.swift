@@ -49,8 +49,9 @@ package enum KeyEvent: UInt8, Sendable {
     case geoSearchStore, geoRadiusStore
     case leftPush, rightPush, leftPop, rightPop, listInsert, listSet, listTrim, listRemove
     case setAdd, setRemove, setPop, setIntersectionStore, setUnionStore, setDifferenceStore
-    /// A count of a HyperLogLog was computed and kept: no event that clients are told of.
-    case hyperLogLogAdd, hyperLogLogCount
+    case hyperLogLogAdd
+    /// A change that clients are not told of: PFCOUNT has kept what it computed.
+    case unnamed
     case sortStore
     case streamAdd, streamTrim, streamDelete, streamSetID
     case groupCreate, groupSetID, groupDestroy, consumerCreate, consumerDelete

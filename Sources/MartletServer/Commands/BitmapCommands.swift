@@ -254,8 +254,12 @@ extension Command {
             operation.type.store(new, in: bytes, at: operation.offset)
             changes += 1
         }
-        // A string that has grown has changed, even if every value overflowed.
-        if hasGrown || changes > 0 { keyspace.didModify(.setBit, key, changes: max(changes, 1)) }
+        if changes > 0 {
+            keyspace.didModify(.setBit, key, changes: changes)
+        } else if hasGrown {
+            // Every value overflowed. The string has changed, but nobody is told.
+            keyspace.didModify(.unnamed, key)
+        }
     }
 }
 

@@ -72,7 +72,7 @@ extension Command {
             guard let count = HyperLogLog.estimate(bytes) else { throw .corrupt }
             // A change, so that replicas know the count as well.
             HyperLogLog.remember(count, in: keyspace.overwriteString(entry))
-            keyspace.didModify(.hyperLogLogCount, key)
+            keyspace.didModify(.unnamed, key)
             reply.integer(Int64(bitPattern: count))
         })
 
@@ -181,7 +181,7 @@ extension Command {
     ) throws(ReplyError) {
         var dense = HyperLogLog(copying: bytes)
         guard dense.becomeDense() else { throw .corrupt }
-        keyspace.setString(key, dense.bytes, as: .raw, expiry: .keep, event: .hyperLogLogCount)
+        keyspace.setString(key, dense.bytes, as: .raw, expiry: .keep, event: .unnamed)
     }
 
     static let pfselftest = Command(

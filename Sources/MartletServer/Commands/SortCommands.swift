@@ -100,16 +100,16 @@ extension Command {
     private static func weigh(
         _ elements: inout [SortElement], _ options: SortOptions, _ keyspace: inout Keyspace
     ) throws(ReplyError) {
+        var isReadable = true
         for index in elements.indices {
             var weight: StringView? = elements[index].value
             if let pattern = options.by { weight = keyspace.value(of: pattern, for: elements[index].value) }
             elements[index].weight = weight
             guard !options.isAlphabetic, let weight else { continue }
-            guard let score = sortScore(weight) else {
-                throw .text("ERR One or more scores can't be converted into double")
-            }
-            elements[index].score = score
+            // Keys of the other elements are looked up in any case: who is told of misses is told of all.
+            if let score = sortScore(weight) { elements[index].score = score } else { isReadable = false }
         }
+        if !isReadable { throw .text("ERR One or more scores can't be converted into double") }
     }
 
     private static func write(

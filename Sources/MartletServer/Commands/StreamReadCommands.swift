@@ -68,6 +68,10 @@ extension Command {
         var served = 0
         for number in 0..<options.streamCount {
             let read = options.streamCount == 1 ? only : try options.resolve(number, request, &node.keyspace)
+            // Redis always looks twice, and tells of two misses.
+            if options.streamCount == 1, read == nil {
+                node.keyspace.didMiss(request.key(at: options.streamsStart, in: node.keyspace))
+            }
             guard let read, read.hasSomething else { continue }
             served += 1
             if !client.pointee.reply.isRESP3 { client.pointee.reply.array(2) }

@@ -80,7 +80,6 @@ extension KeyEvent {
         case .increment: (.string, "incrby")
         case .incrementByFloat: (.string, "incrbyfloat")
         case .hyperLogLogAdd: (.string, "pfadd")
-        case .hyperLogLogCount: nil
         case .delete, .getDelete: (.generic, "del")
         case .expire: (.generic, "expire")
         case .persist: (.generic, "persist")
@@ -94,7 +93,7 @@ extension KeyEvent {
         case .evicted: (.evicted, "evicted")
         case .new: (.newKey, "new")
         case .miss: (.keyMiss, "keymiss")
-        case .flush, .slotLost: nil
+        case .unnamed, .flush, .slotLost: nil
         case .hashSet: (.hash, "hset")
         case .hashIncrement: (.hash, "hincrby")
         case .hashIncrementByFloat: (.hash, "hincrbyfloat")

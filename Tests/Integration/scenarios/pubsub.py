@@ -53,7 +53,8 @@ def compare_events(servers, family, seed, count):
             streams.append(events_of(listener, len(commands)))
         for command, first, second in zip(commands, *streams):
             history.append(command)
-            if first != second:
+            # The elements of a set come in an order that every server chooses.
+            if first != second and not (str(command[0]).startswith("SORT") and sorted(first) == sorted(second)):
                 raise Failure(describe(family, seed, history, first, second))
     for connection in writers + listeners:
         connection.close()
@@ -99,16 +100,15 @@ def check_events_of_waiting_and_time(environment):
             for command in (
                     ("MULTI",), ("RPUSH", "l", "a", "b"), ("PUBLISH", "said", "hi"), ("SET", "k", 1, "EX", 100),
                     ("EXEC",), ("RPUSH", "m", "a"), ("ZADD", "z", 1, "a"), ("RPUSH", "p", "a"),
-                    ("XADD", "x", "1-1", "f", "v"), ("SELECT", 2), ("SET", "short", 1, "PX", 1), ("SELECT", 0),
-                    ("EXPIRE", "k", -1), ("FLUSHALL",)):
+                    ("XADD", "x", "1-1", "f", "v"), ("EXPIRE", "k", -1), ("FLUSHALL",), ("SELECT", 2),
+                    ("SET", "short", 1, "PX", 1)):
                 writer.call(*command)
-            wait_until(lambda: server.info("stats")["expired_keys"] == "1" or writer.call("GET", "short"), 10, "it expires")
+            wait_until(lambda: server.info("stats")["expired_keys"] == "1", 10, "it expires")
             writer.call("PUBLISH", "end", "")
             events = []
             while not events or events[-1][0] != b"end":
                 _, _, channel, message = listener.read_reply()
-                if b"short" not in channel and b"short" not in message:
-                    events.append((channel, message))
+                events.append((channel, message))
             told.append(events)
             for client in waiting:
                 client.close()
