@@ -11,7 +11,7 @@ extension ProcessServices {
         var services = ProcessServices()
         services.monotonicNanoseconds = { SystemClock.monotonicNanoseconds }
         services.sleep = { SystemClock.sleep(microseconds: $0) }
-        services.rewriteConfiguration = { configuration in rewrite(configurationPath, configuration) }
+        services.rewriteConfiguration = { rewrite(configurationPath, $0, forcesAll: $1) }
         services.applyConfiguration = { changed, old, new in apply(changed, old, &new, listeners) }
         services.unsentBytes = { client in
             guard let connection = client.pointee.connection?.assumingMemoryBound(to: Connection.self) else { return 0 }
@@ -82,10 +82,10 @@ extension ProcessServices {
         }
     }
 
-    private static func rewrite(_ path: String, _ configuration: ServerConfiguration) -> String? {
+    private static func rewrite(_ path: String, _ configuration: ServerConfiguration, forcesAll: Bool) -> String? {
         do throws(SystemError) {
             let old = FileIO.exists(path) ? try FileIO.read(path) : []
-            let text = ConfigurationRewrite.text(of: configuration, replacing: old)
+            let text = ConfigurationRewrite.text(of: configuration, replacing: old, forcesAll: forcesAll)
             let outcome: Result<Void, SystemError> = text.withUnsafeBytes { bytes in
                 do throws(SystemError) { return .success(try FileIO.replace(path, with: bytes)) } catch {
                     return .failure(error)

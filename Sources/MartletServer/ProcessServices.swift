@@ -11,8 +11,9 @@ package struct ProcessServices {
     package var applyConfiguration:
         (_ changed: [String], _ old: ServerConfiguration, _ new: inout ServerConfiguration) -> ConfigurationFailure? =
             { _, _, _ in nil }
-    /// Brings the configuration file up to date. - Returns: why that was impossible.
-    package var rewriteConfiguration: (ServerConfiguration) -> String? = { _ in nil }
+    /// Brings the configuration file up to date; with every directive, if that is wanted. - Returns: why that was
+    /// impossible.
+    package var rewriteConfiguration: (ServerConfiguration, _ forcesAll: Bool) -> String? = { _, _ in nil }
 
     /// By how many bytes what a client is still to be sent differs from what its buffer holds: an I/O thread has some more,
     /// or some at the front were sent already.

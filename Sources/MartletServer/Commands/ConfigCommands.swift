@@ -67,7 +67,7 @@ extension Command {
             guard !node.processFacts().configurationPath.isEmpty else {
                 throw .text("ERR The server is running without a config file")
             }
-            if let problem = node.services.rewriteConfiguration(node.configuration) {
+            if let problem = node.services.rewriteConfiguration(node.configuration, false) {
                 Log.warning("CONFIG REWRITE failed: \(problem)")
                 throw .message("ERR Rewriting config file: \(problem)")
             }

@@ -80,6 +80,11 @@ extension Node {
         case ("SLEEP", 3):
             sleep(seconds: parseDouble(request[2]) ?? 0)
             client.pointee.reply.ok()
+        case ("CONFIG-REWRITE-FORCE-ALL", 2):
+            if let problem = services.rewriteConfiguration(configuration, true) {
+                throw .message("ERR CONFIG-REWRITE-FORCE-ALL failed: \(problem)")
+            }
+            client.pointee.reply.ok()
         case ("LOG", 3):
             Log.warning("DEBUG LOG: \(String(bytes: request[2]))")
             client.pointee.reply.ok()
@@ -322,6 +327,8 @@ extension Node {
     private static let debugHelp: [StaticString] = [
         "ASSERT",
         "    Crash by assertion failed.",
+        "CONFIG-REWRITE-FORCE-ALL",
+        "    Like CONFIG REWRITE, but write all directives, also those at their defaults.",
         "DIGEST",
         "    Output a hex signature representing the current DB content.",
         "DIGEST-VALUE <key> [<key> ...]",

@@ -68,7 +68,7 @@ import Testing
         facts.configurationPath = "/etc/martlet.conf"
         let node = NodeHarness(facts: facts)
         #expect(node("CONFIG REWRITE") == "+OK\r\n")
-        node.node.services.rewriteConfiguration = { _ in "Permission denied" }
+        node.node.services.rewriteConfiguration = { _, _ in "Permission denied" }
         #expect(node("CONFIG REWRITE") == "-ERR Rewriting config file: Permission denied\r\n")
     }
 
