@@ -10,8 +10,8 @@
 // allocator (unless it is the current one: a key that is set and deleted again and again must not cost a slab each time).
 // An operation touches the slab's header and its size's record and nothing else; a slab changes its list rarely.
 //
-// When most keys are deleted at random no slab runs empty by itself. ``nextSparseSlab()`` finds slabs that are worth
-// emptying; ``Keyspace`` moves their entries (`activedefrag`).
+// When most entries are deleted at random no slab runs empty by itself. ``nextSparseSlab()`` finds slabs that are worth
+// emptying; Keyspace+Defragmentation.swift moves their entries (`activedefrag`).
 //
 // A pool belongs to one database, and to one thread at a time: the command thread, until the database is flushed and the
 // pool goes with the tables to the thread that frees them, slab by slab.
@@ -264,6 +264,17 @@ struct EntryPool: ~Copyable {
             }
         }
         return nil
+    }
+
+    /// Whether an entry stands in a slab that ``nextSparseSlab()`` could name.
+    func isInSparseSlab(_ entry: Entry) -> Bool {
+        let count = entry.allocatedBytes
+        if count > Self.slotBytesMax { return false }
+        let slab = Self.slab(of: entry.pointer)
+        let sizeClass = classes + Self.classIndex(count)
+        if slab == sizeClass.pointee.current || slab.pointee.list >= Self.quarters - 1 { return false }
+        let capacity = Int(slab.pointee.capacity)
+        return sizeClass.pointee.slabCount * capacity - sizeClass.pointee.used >= capacity
     }
 
     /// Takes a slab that ``nextSparseSlab()`` named out of the lists and hands each entry in it to `move`, which puts the

@@ -119,6 +119,7 @@ package struct Keyspace: ~Copyable {
     package internal(set) var hasReadyKeys = false
     var expiryCursor = ExpiryCursor()
     var fieldExpiryCursor = FieldExpiryCursor()
+    var memberPass = MemberPass()
 
     /// - Parameters:
     ///   - databaseCount: 1 or more; one in cluster mode.

@@ -5,11 +5,12 @@ import MartletKeyspace
 // Entries lie in slabs of one size each (see EntryPool). When keys were deleted here and there, all slabs are sparse and
 // none is empty. A period (1/hz s) in which the gaps are larger than the thresholds grants a share of the time, more the
 // larger they are; the work is done at the end of turns, a millisecond at a time, one slab after another: its entries are
-// moved into slabs of the same size, and it goes back to the allocator. The work ends when every size is three quarters
-// full.
+// moved into slabs of the same size, and it goes back to the allocator. When no slab of keys is left to do, all values are
+// gone through, and their members moved out of sparse slabs. The work ends when every size is three quarters full, or
+// after a pass over all values; after that it rests until there are more gaps than it has left.
 //
-// Long values and buckets have memory of the allocator's and are not moved. Their classes are few and reused, and the
-// allocator gives pages back that are free as a whole.
+// Long strings, listpacks, nodes of lists and streams, and buckets have memory of the allocator's and are not moved. Their
+// classes are few and reused, and the allocator gives pages back that are free as a whole.
 //
 // Source of directives and their meaning: Redis 7.0 defrag.c.
 
@@ -41,14 +42,28 @@ struct Defragmentation {
     private var budgetMicroseconds: Int64 = 0
     /// Share of the time that the running period grants; 0 if there is nothing to do.
     private(set) var cyclePercent = 0
-    /// Entries that were moved since the start or CONFIG RESETSTAT.
+    /// Entries that were moved since the start or CONFIG RESETSTAT: of keys, and of members of their values.
     var movedKeys = 0
+    var movedMembers = 0
+    /// Bytes of gaps that the last pass has left, or fewer since; nil before the first one.
+    private var unusedBytesLeft: Int?
     var totalMicroseconds: Int64 = 0
 
     private static let sliceMicrosecondsMax: Int64 = 1000
+    /// Looked at between two readings of the clock: about 0.1 ms if all of them are moved.
+    private static let membersPerStep = 200
 
-    /// A period begins. - Parameter cyclePercent: 0 if there is nothing to do.
-    mutating func begin(hz: Int, cyclePercent: Int) {
+    /// A period begins.
+    ///
+    /// - Parameters:
+    ///   - cyclePercent: 0 if there is nothing to do.
+    ///   - unusedBytes: of gaps.
+    mutating func begin(hz: Int, cyclePercent: Int, unusedBytes: Int) {
+        var cyclePercent = cyclePercent
+        if let left = unusedBytesLeft {
+            unusedBytesLeft = min(left, unusedBytes)
+            if unusedBytes <= left + left / 8 { cyclePercent = 0 } else { unusedBytesLeft = nil }
+        }
         self.cyclePercent = cyclePercent
         budgetMicroseconds = Int64(cyclePercent * 10_000 / max(1, hz))
         hasWork = budgetMicroseconds > 0
@@ -59,12 +74,16 @@ struct Defragmentation {
         let start = clock()
         var elapsed: Int64 = 0
         repeat {
-            guard let moved = keyspace.emptySparseSlab() else {
+            if let moved = keyspace.emptySparseSlab() {
+                movedKeys += moved
+            } else if let moved = keyspace.moveMembers(limit: Self.membersPerStep) {
+                movedMembers += moved
+            } else {
                 hasWork = false
                 cyclePercent = 0
+                unusedBytesLeft = keyspace.unusedBytes
                 return
             }
-            movedKeys += moved
             elapsed = clock() - start
         } while elapsed < min(Self.sliceMicrosecondsMax, budgetMicroseconds)
         budgetMicroseconds -= elapsed
@@ -76,13 +95,13 @@ struct Defragmentation {
 extension Node {
     /// A period begins.
     mutating func beginDefragmentation() {
-        var cyclePercent = 0
+        var (cyclePercent, unused) = (0, 0)
         if configuration.isDefragmenting {
-            let unused = keyspace.unusedBytes
+            unused = keyspace.unusedBytes
             cyclePercent = configuration.defragmentation.cyclePercent(
                 unused: unused, used: Memory.usedBytes - unused)
         }
-        defragmentation.begin(hz: configuration.hz, cyclePercent: cyclePercent)
+        defragmentation.begin(hz: configuration.hz, cyclePercent: cyclePercent, unusedBytes: unused)
     }
 
     /// - Parameter clock: microseconds.

@@ -40,6 +40,42 @@ import Testing
         node.node.keyspace.invariants()
     }
 
+    @Test("Gaps that members of values have left are filled up", arguments: ["hash", "set", "zset"])
+    func members(kind: String) {
+        let node = NodeHarness()
+        let (add, remove) = ["hash": ("HSET", "HDEL"), "set": ("SADD", "SREM"), "zset": ("ZADD", "ZREM")][kind]!
+        for value in 0..<10 {
+            for member in 0..<1000 {
+                switch kind {
+                case "hash": node("HSET value:\(value) member:\(member) \(member)")
+                case "set": node("\(add) value:\(value) member:\(member)")
+                default: node("ZADD value:\(value) \(member % 100) member:\(member)")
+                }
+            }
+        }
+        if kind == "hash" { node("HPEXPIRE value:7 100000 FIELDS 3 member:0 member:1 member:10") }
+        for value in 0..<10 {
+            for member in 0..<1000 where member % 10 != 0 { node("\(remove) value:\(value) member:\(member)") }
+        }
+        node("CONFIG SET active-defrag-ignore-bytes 1 active-defrag-threshold-lower 0 activedefrag yes")
+        let before = node.node.keyspace.unusedBytes
+        let digest = node("DEBUG DIGEST")
+        var slices = 0
+        for _ in 0..<1000 {
+            node.node.cron()
+            guard hasWork(node) else { break }
+            node.node.defragment { 0 }
+            slices += 1
+        }
+        #expect(slices > 0 && slices < 1000, "the work ends")
+        #expect(node.node.keyspace.unusedBytes < before / 3)
+        #expect(info(node, "stats", "active_defrag_hits") > 500)
+        #expect(node("DEBUG DIGEST") == digest)
+        node.node.keyspace.invariants()
+        for value in 0..<10 { node("DEL value:\(value)") }
+        #expect(node("DBSIZE") == ":0\r\n")
+    }
+
     @Test("A slice ends when a millisecond is over, a period when its share of the time is")
     func slicesAreBounded() {
         let node = sparseNode()

@@ -165,7 +165,7 @@ package struct Container {
     var table: UnsafeMutablePointer<MemberTable> { pointer.assumingMemoryBound(to: MemberTable.self) }
 
     /// - Precondition: the encoding is skiplist.
-    private var sortedSet: LargeSortedSet.Pointer { pointer.assumingMemoryBound(to: LargeSortedSet.self) }
+    var sortedSet: LargeSortedSet.Pointer { pointer.assumingMemoryBound(to: LargeSortedSet.self) }
 
     static func isNeverMade() -> Never { preconditionFailure("container of an encoding that is never made") }
 }

@@ -90,6 +90,12 @@ struct FieldTable: ~Copyable {
         entry.destroy(pool)
     }
 
+    /// Moves a field to another place of the pool.
+    mutating func relocate(_ entry: Entry) {
+        reindex(entry, as: fields.relocate(entry))
+        entry.destroyShell(pool)
+    }
+
     private mutating func reindex(_ old: Entry, as new: Entry) {
         guard old.hasExpiry || new.hasExpiry else { return }
         let hash = hash(new.key)

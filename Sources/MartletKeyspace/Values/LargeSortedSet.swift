@@ -123,6 +123,13 @@ struct LargeSortedSet: ~Copyable {
         entry.storeInteger(Int64(bitPattern: score.bitPattern))
     }
 
+    /// Moves a member to another place of the pool. - Complexity: O(log count)
+    mutating func relocate(_ entry: Entry) {
+        let new = table.relocate(entry)
+        tree.replace(ScoredMember(entry, score: entry.score), with: ScoredMember(new, score: entry.score))
+        entry.destroyShell(table.pool)
+    }
+
     /// - Returns: whether the member was there.
     /// - Complexity: O(log count)
     mutating func remove(_ member: UnsafeRawBufferPointer) -> Bool {

@@ -69,6 +69,14 @@ struct MemberTable: ~Copyable {
         return entry
     }
 
+    /// Puts a copy into the place of an entry of the table, elsewhere in the pool. The caller frees the old one's shell.
+    mutating func relocate(_ entry: Entry) -> Entry {
+        guard let place = place(of: entry.key), place.pointee == entry else { preconditionFailure("no such member") }
+        let new = entry.relocated(pool)
+        place.pointee = new
+        return new
+    }
+
     /// Visits the members at a position in hash order. - Returns: the next position, nil at the end.
     func scan(from position: UInt64, _ visit: (Entry) -> Void) -> UInt64? { table.scan(from: position, visit) }
 

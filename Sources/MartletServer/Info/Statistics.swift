@@ -79,6 +79,7 @@ extension Node {
         statistics = new
         keyspace.statistics = KeyspaceStatistics()
         defragmentation.movedKeys = 0
+        defragmentation.movedMembers = 0
         defragmentation.totalMicroseconds = 0
         lazyFrees.forgetFreed()
         rates = Rates()
@@ -115,7 +116,7 @@ extension Node {
         text.add("latest_fork_usec", 0)
         text.add("total_forks", 0)
         text.add("migrate_cached_sockets", migrationLinkCount)
-        text.add("active_defrag_hits", defragmentation.movedKeys)
+        text.add("active_defrag_hits", defragmentation.movedKeys + defragmentation.movedMembers)
         text.add("active_defrag_misses", 0)
         text.add("active_defrag_key_hits", defragmentation.movedKeys)
         text.add("active_defrag_key_misses", 0)
