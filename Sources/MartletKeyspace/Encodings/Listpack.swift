@@ -80,7 +80,7 @@ package struct Listpack {
 
     package var isEmpty: Bool { byteCount == Self.emptyBytes }
 
-    private var storedCount: Int { Int(pointer.loadUnaligned(fromByteOffset: 4, as: UInt16.self)) }
+    var storedCount: Int { Int(pointer.loadUnaligned(fromByteOffset: 4, as: UInt16.self)) }
 
     /// How many elements there are. - Complexity: O(1); O(n) above 65534 elements
     package var count: Int {
@@ -566,7 +566,7 @@ extension Listpack {
     }
 
     @inline(__always)
-    private static func writeBackLength(_ length: Int, to target: UnsafeMutableRawPointer) {
+    static func writeBackLength(_ length: Int, to target: UnsafeMutableRawPointer) {
         if length <= 127 { return target.storeBytes(of: UInt8(length), as: UInt8.self) }
         var rest = length
         var index = backLengthBytes(length) &- 1

@@ -25,9 +25,12 @@ struct StreamNode {
     var listpack: Listpack
     let masterID: StreamID
 
-    init(_ record: IDDirectory.Record) {
-        listpack = Listpack(record.address)
-        masterID = record.id
+    /// - Precondition: the node is not packed.
+    init(_ record: IDDirectory.Record) { self.init(Listpack(record.address), masterID: record.id) }
+
+    init(_ listpack: Listpack, masterID: StreamID) {
+        self.listpack = listpack
+        self.masterID = masterID
     }
 
     /// Where ``live`` stands.
@@ -321,9 +324,8 @@ package struct StreamCursor {
     }
 
     private mutating func enterNode() -> Bool {
-        let nodes = stream.storage.pointee.nodes
-        guard nodeIndex >= 0, nodeIndex < nodes.count else { return false }
-        let node = StreamNode(nodes[nodeIndex])
+        guard nodeIndex >= 0, nodeIndex < stream.nodeCount else { return false }
+        let node = stream.readNode(nodeIndex)
         self.node = node
         masterFields = node.masterFields
         return true

@@ -3,8 +3,8 @@ import MartletBase
 // A stream: entries in the order of their IDs, each with fields and values, and groups of consumers that read them.
 //
 // Entries stand in nodes (StreamNode.swift) that a directory leads to (OrderedByID.swift). The last node has spare room;
-// the others are allocated exactly. Entries are appended to the last node, trimmed from the first one, and flagged where
-// they are deleted in between.
+// the others are allocated exactly, or packed (StreamPacking.swift). Entries are appended to the last node, trimmed from
+// the first one, and flagged where they are deleted in between. A packed node is unpacked for good before it is changed.
 //
 // Source: t_stream.c of Redis 7.0.
 
@@ -20,6 +20,7 @@ package enum StreamTrim {
 package struct StreamValue {
     struct Storage {
         var nodes = IDDirectory()
+        var packed = PackedNodes()
         /// What is allocated for the last node, in bytes; 0 if there is none.
         var lastNodeCapacity = 0
         /// Nothing before this position of the first node is live; 0 if that is not known. Spares trimming one entry after
@@ -190,9 +191,23 @@ package struct StreamValue {
         let limit = bytesMax == 0 || bytesMax > Self.entryBytesMax ? Self.entryBytesMax : bytesMax
         let used = node.listpack.byteCount
         if used + bytes < limit, entriesMax == 0 || node.total < entriesMax { return index }
-        fitLastNode()
+        closeLastNode()
         return nil
     }
+
+    /// Another node is about to follow the last one.
+    private func closeLastNode() {
+        let index = storage.pointee.nodes.count - 1
+        let record = storage.pointee.nodes[index]
+        guard index >= Self.plainNodesMin, let node = storage.pointee.packed.add(StreamNode(record)) else {
+            return fitLastNode()
+        }
+        Memory.free(record.address, storage.pointee.lastNodeCapacity)
+        storage.pointee.nodes[index] = .init(id: record.id, packed: node)
+    }
+
+    /// The first nodes of a stream are not packed: short streams need no block for so little.
+    private static let plainNodesMin = 16
 
     /// Gives the spare room of the last node back.
     private func fitLastNode() {
@@ -261,8 +276,57 @@ package struct StreamValue {
 
     private var lastNodeBytes: Int? {
         let nodes = storage.pointee.nodes
-        return nodes.count == 0 ? nil : Listpack(nodes[nodes.count - 1].address).byteCount
+        if nodes.count == 0 { return nil }
+        let last = nodes[nodes.count - 1]
+        return last.packed.map { PackedNode.listpackBytes($0) } ?? Listpack(last.address).byteCount
     }
+
+    // MARK: Packed nodes
+
+    /// A node as it is, or where it was unpacked to: then valid until some more nodes have been read.
+    func readNode(_ index: Int) -> StreamNode {
+        let record = storage.pointee.nodes[index]
+        guard let packed = record.packed else { return StreamNode(record) }
+        return StreamNode(storage.pointee.packed.read(packed, masterID: record.id), masterID: record.id)
+    }
+
+    /// Entries of a node that are not deleted.
+    private func live(_ index: Int) -> Int {
+        let record = storage.pointee.nodes[index]
+        return record.packed.map { PackedNode.live($0) } ?? StreamNode(record).live
+    }
+
+    /// Unpacks a node that is about to be changed.
+    private func unpack(_ index: Int) {
+        guard let packed = storage.pointee.nodes[index].packed else { return }
+        let isSparse = unpack(packed, index)
+        // The front of a stream goes soon.
+        if isSparse, index > 0 { leaveBlock(of: packed, around: index) }
+    }
+
+    /// - Returns: as ``PackedNodes/remove(_:)``.
+    private func unpack(_ packed: UnsafeMutableRawPointer, _ index: Int) -> Bool {
+        let room = Memory.allocate(PackedNode.listpackBytes(packed))
+        PackedNode.unpack(packed, masterID: storage.pointee.nodes[index].id, to: room)
+        storage.pointee.nodes[index].address = room
+        return storage.pointee.packed.remove(packed)
+    }
+
+    /// Unpacks the other nodes of a block that is nearly empty. Between them there may be some that were unpacked before.
+    private func leaveBlock(of packed: UnsafeMutableRawPointer, around index: Int) {
+        for (start, step) in [(index, 1), (index - 1, -1)] {
+            var next = start
+            while next >= 0, next < nodeCount, abs(next - start) < Self.nodesSearched {
+                if let other = storage.pointee.nodes[next].packed {
+                    guard PackedNodes.areTogether(other, packed) else { break }
+                    _ = unpack(other, next)
+                }
+                next += step
+            }
+        }
+    }
+
+    private static let nodesSearched = 256
 
     // MARK: Changing nodes
 
@@ -315,11 +379,21 @@ package struct StreamValue {
 
     private func removeNode(_ index: Int) {
         let isLast = index == storage.pointee.nodes.count - 1
-        let address = storage.pointee.nodes[index].address
-        Memory.free(address, isLast ? storage.pointee.lastNodeCapacity : Listpack(address).byteCount)
+        let record = storage.pointee.nodes[index]
+        var isSparse = false
+        if let packed = record.packed {
+            isSparse = storage.pointee.packed.remove(packed)
+        } else {
+            let capacity = isLast ? storage.pointee.lastNodeCapacity : Listpack(record.address).byteCount
+            Memory.free(record.address, capacity)
+        }
         storage.pointee.nodes.remove(at: index)
         storage.pointee.layout += 1
-        if isLast { storage.pointee.lastNodeCapacity = lastNodeBytes ?? 0 }
+        if isSparse, index > 0, let packed = record.packed { leaveBlock(of: packed, around: index) }
+        if isLast {
+            if index > 0 { unpack(index - 1) }
+            storage.pointee.lastNodeCapacity = lastNodeBytes ?? 0
+        }
         if index == 0 { storage.pointee.headPosition = 0 }
     }
 
@@ -333,9 +407,10 @@ package struct StreamValue {
         var cursor = entries(from: id, to: id)
         guard cursor.next() else { return false }
         let index = cursor.nodeIndex
-        if StreamNode(storage.pointee.nodes[index]).live == 1 {
+        if live(index) == 1 {
             removeNode(index)
         } else {
+            unpack(index)
             flagDeleted(at: cursor.entryPosition, of: index)
             count(1, of: index)
         }
@@ -375,13 +450,12 @@ package struct StreamValue {
         var removed = 0
         while storage.pointee.nodes.count > 0 {
             if case .length(let length) = trim, self.length <= length { break }
-            let node = StreamNode(storage.pointee.nodes[0])
-            let live = node.live
+            let live = live(0)
             if limit > 0, removed + live > limit { break }
             let goes: Bool
             switch trim {
             case .length(let length): goes = self.length - live >= length
-            case .below(let id): goes = node.lastID < id
+            case .below(let id): goes = readNode(0).lastID < id
             }
             if goes {
                 removeNode(0)
@@ -398,6 +472,7 @@ package struct StreamValue {
 
     /// Deletes entries of the first node, of which at least one stays. - Returns: how many.
     private func trimFirstNode(_ trim: StreamTrim) -> Int {
+        unpack(0)
         var node = StreamNode(storage.pointee.nodes[0])
         let masterCount = node.masterFields.count
         var position = storage.pointee.headPosition
@@ -603,9 +678,14 @@ extension StreamValue {
         while storage.pointee.nodes.count > 0 {
             if limit <= 0 { return false }
             let index = storage.pointee.nodes.count - 1
-            let address = storage.pointee.nodes[index].address
+            let record = storage.pointee.nodes[index]
             let isLast = storage.pointee.lastNodeCapacity > 0
-            Memory.free(address, isLast ? storage.pointee.lastNodeCapacity : Listpack(address).byteCount)
+            if let packed = record.packed {
+                _ = storage.pointee.packed.remove(packed)
+            } else {
+                let capacity = isLast ? storage.pointee.lastNodeCapacity : Listpack(record.address).byteCount
+                Memory.free(record.address, capacity)
+            }
             storage.pointee.lastNodeCapacity = 0
             storage.pointee.nodes.remove(at: index)
             limit -= 1
@@ -617,6 +697,7 @@ extension StreamValue {
             group.free()
             limit -= 1
         }
+        storage.pointee.packed.destroy()
         Memory.free(container.pointer, MemoryLayout<Storage>.size)
         return true
     }
@@ -632,11 +713,18 @@ extension StreamValue {
         let target = storage(copy)
         target.pointee = source
         target.pointee.nodes = IDDirectory()
+        target.pointee.packed = PackedNodes()
         target.pointee.groups = NameList()
         for index in 0..<source.nodes.count {
-            let listpack = Listpack(copying: Listpack(source.nodes[index].address).bytes)
-            target.pointee.nodes.append(.init(id: source.nodes[index].id, address: listpack.pointer))
-            target.pointee.lastNodeCapacity = listpack.byteCount
+            let record = source.nodes[index]
+            if let packed = record.packed {
+                let bytes = UnsafeRawBufferPointer(start: packed, count: PackedNode.bytes(packed))
+                target.pointee.nodes.append(.init(id: record.id, packed: target.pointee.packed.add(bytes)))
+            } else {
+                let listpack = Listpack(copying: Listpack(record.address).bytes)
+                target.pointee.nodes.append(.init(id: record.id, address: listpack.pointer))
+                target.pointee.lastNodeCapacity = listpack.byteCount
+            }
         }
         for index in 0..<source.groups.count {
             _ = target.pointee.groups.insert(StreamGroup(source.groups[index]).copy().pointer)
@@ -648,13 +736,14 @@ extension StreamValue {
     static func memoryBytes(_ container: Container, samples: Int) -> Int {
         let stream = storage(container).pointee
         var bytes = Memory.usableBytes(MemoryLayout<Storage>.size)
-        bytes += stream.nodes.memoryBytes + stream.groups.memoryBytes
+        bytes += stream.nodes.memoryBytes + stream.packed.memoryBytes + stream.groups.memoryBytes
         if stream.nodes.count > 0 {
             let exact = stream.nodes.count - 1
             let samples = min(exact, samples)
             var sampled = 0
             for number in 0..<samples {
-                sampled += Memory.usableBytes(Listpack(stream.nodes[number * exact / samples].address).byteCount)
+                let record = stream.nodes[number * exact / samples]
+                if record.packed == nil { sampled += Memory.usableBytes(Listpack(record.address).byteCount) }
             }
             if samples > 0 { bytes += sampled * exact / samples }
             bytes += Memory.usableBytes(stream.lastNodeCapacity)
@@ -674,7 +763,7 @@ extension StreamValue {
         var last: StreamID?
         var first: StreamID?
         for index in 0..<stream.nodes.count {
-            let node = StreamNode(stream.nodes[index])
+            let node = StreamValue(container).readNode(index)
             precondition(Listpack.isValid(node.listpack.bytes, deep: true), "a node is a listpack")
             guard let facts = node.validated() else { preconditionFailure("a node has a node's layout") }
             if let last, let first = facts.firstLive { precondition(last < first, "entries are in order") }
@@ -699,6 +788,7 @@ extension StreamValue {
         if stream.nodes.count == 0 {
             precondition(stream.lastNodeCapacity == 0)
         } else {
+            precondition(stream.nodes[stream.nodes.count - 1].packed == nil, "the last node can be added to")
             precondition(
                 stream.lastNodeCapacity >= Listpack(stream.nodes[stream.nodes.count - 1].address).byteCount,
                 "the last node fits into its memory")
@@ -715,10 +805,12 @@ extension Entry {
 // MARK: - Outside form
 
 extension StreamValue {
-    /// A node as it stands in RDB files. - Precondition: `index` is below ``nodeCount``.
+    /// A node as it stands in RDB files; valid until some more have been read.
+    ///
+    /// - Precondition: `index` is below ``nodeCount``.
     package func node(at index: Int) -> (id: StreamID, bytes: UnsafeRawBufferPointer) {
-        let record = storage.pointee.nodes[index]
-        return (record.id, Listpack(record.address).bytes)
+        let node = readNode(index)
+        return (node.masterID, node.listpack.bytes)
     }
 
     /// Appends a node that comes from outside. - Returns: false if it is not valid, or not behind the others.
@@ -734,6 +826,7 @@ extension StreamValue {
             listpack.destroy()
             return false
         }
+        if nodeCount > 0 { closeLastNode() }
         storage.pointee.nodes.append(record)
         storage.pointee.lastNodeCapacity = listpack.byteCount
         storage.pointee.length += facts.live
