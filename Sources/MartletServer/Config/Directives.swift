@@ -131,7 +131,8 @@ extension Directive {
             0...int64Max, unit: .memory, unsigned: true),
         integer(
             "list-max-listpack-size", alias: "list-max-ziplist-size", \.listMaxListpackSize, int32Min...int32Max),
-        integer("list-compress-depth", \.listCompressDepth, 0...int32Max),
+        // Nodes of lists are never compressed: see Quicklist.
+        integer("list-compress-depth", default: 0, 0...int32Max, support: .noEffect),
         integer("stream-node-max-bytes", \.streamNodeMaxBytes, 0...int64Max, unit: .memory, unsigned: true),
         integer("stream-node-max-entries", \.streamNodeMaxEntries, 0...int64Max),
         integer("hll-sparse-max-bytes", \.hyperLogLogSparseMaxBytes, 0...int64Max, unit: .memory, unsigned: true),

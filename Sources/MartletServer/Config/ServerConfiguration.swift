@@ -102,7 +102,6 @@ package struct ServerConfiguration: Sendable {
     package var sortedSetMaxListpackValueBytes = 64
     /// Positive: entries of a node; negative: -1 to -5 are 4 to 64 kB.
     package var listMaxListpackSize = -2
-    package var listCompressDepth = 0
     package var streamNodeMaxBytes = 4096
     package var streamNodeMaxEntries = 100
     package var hyperLogLogSparseMaxBytes = 3000
