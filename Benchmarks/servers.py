@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -88,12 +89,22 @@ class MeasuredServer:
                 if reply != expected:
                     raise SystemExit(f"{self.name} answered {reply[:100]!r}")
 
+    def feed(self, commands):
+        """Sends these commands, each encoded; their replies may be anything of one line, or bulks."""
+        commands = iter(commands)
+        with socket.create_connection(("127.0.0.1", self.port), 60) as connection, connection.makefile("rb") as replies:
+            while batch := list(itertools.islice(commands, 1000)):
+                connection.sendall(b"".join(batch))
+                for _ in batch:
+                    line = replies.readline()
+                    if line.startswith(b"$"):
+                        line = replies.readline()
+                    if not line or line.startswith(b"-"):
+                        raise SystemExit(f"{self.name} answered {line[:100]!r}")
+
     def call(self, *arguments):
         """One command, one simple reply (status, number or bulk), as bytes."""
-        data = b"*%d\r\n" % len(arguments)
-        for argument in arguments:
-            text = str(argument).encode()
-            data += b"$%d\r\n%s\r\n" % (len(text), text)
+        data = encoded(*arguments)
         with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
             connection.sendall(data)
             reply = b""
@@ -118,6 +129,38 @@ class MeasuredServer:
             if field in fields:
                 return f"{name} {fields[field]}"
         return "unknown"
+
+
+class Paced:
+    """A thread that sends pieces at an even pace, each when the one before was answered."""
+
+    def __init__(self, port, pieces, lines, rate):
+        """`lines`: of the answer to a piece. `rate`: pieces per second."""
+        self.failure = None
+        self.thread = threading.Thread(target=self.run, args=(port, pieces, lines, rate))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.thread.join()
+
+    def run(self, port, pieces, lines, rate):
+        started = time.monotonic()
+        with socket.create_connection(("127.0.0.1", port), 60) as connection:
+            for number, piece in enumerate(pieces):
+                late = time.monotonic() - started - number / rate
+                if late < 0:
+                    time.sleep(-late)
+                connection.sendall(piece)
+                answer = b""
+                while answer.count(b"\r\n") < lines:
+                    more = connection.recv(1 << 16)
+                    if not more or more.startswith(b"-"):
+                        self.failure = more or "the connection is closed"
+                        return
+                    answer += more
 
 
 class MeasuredCluster:
@@ -172,6 +215,12 @@ class MeasuredCluster:
 def bulk_length(reply):
     end = reply.find(b"\r\n")
     return end + 4 + int(reply[1:end]) if end > 0 else 1 << 60
+
+
+def encoded(*arguments):
+    """A command as a server takes it."""
+    words = [str(argument).encode() for argument in arguments]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
 def strings(count, prefix="key", value=b"v" * 64, seconds=None):
