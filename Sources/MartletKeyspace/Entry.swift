@@ -450,7 +450,7 @@ package struct StringBlock {
     var capacity: Int { Int(pointer.load(as: UInt32.self)) }
     package var count: Int { Int(pointer.load(fromByteOffset: 4, as: UInt32.self)) }
     package var bytes: UnsafeMutableRawPointer { pointer + Self.headerBytes }
-    var contents: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: bytes, count: count) }
+    package var contents: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: bytes, count: count) }
 
     func setCount(_ count: Int) { pointer.storeBytes(of: UInt32(count), toByteOffset: 4, as: UInt32.self) }
 

@@ -137,6 +137,7 @@ package struct Keyspace: ~Copyable {
     }
 
     deinit {
+        walk.destroyOwned()
         databases.deinitialize(count: databaseCount)
         databases.deallocate()
     }
@@ -322,7 +323,7 @@ package struct Keyspace: ~Copyable {
 
     /// Deletes a key whose time has passed and propagates that.
     private mutating func expire(_ entry: Entry, _ key: Key) {
-        willModify(entry)
+        willReplace(entry)
         propagation.append(database: selected, StaticString("DEL").bytes, entry.key)
         let removed = databases[selected].remove(key, seed: seed)
         statistics.expiredKeys &+= 1
@@ -336,7 +337,13 @@ package struct Keyspace: ~Copyable {
     /// Before an entry is changed, replaced or removed.
     @inline(__always)
     package mutating func willModify(_ entry: Entry) {
-        if walk.isActive { handToWalk(entry) }
+        if walk.isActive { handToWalk(entry, keepsValue: false) }
+    }
+
+    /// Before an entry loses its key or its place, or has another time to live: its value stays as it is.
+    @inline(__always)
+    private mutating func willReplace(_ entry: Entry) {
+        if walk.isActive { handToWalk(entry, keepsValue: true) }
     }
 
     /// After a change made by a command.
@@ -515,7 +522,7 @@ package struct Keyspace: ~Copyable {
             return
         }
         let old = place.pointee
-        willModify(old)
+        willReplace(old)
         databases[selected].replace(place, with: entry, oldHadExpiry: old.hasExpiry, key, seed: seed)
         dispose(old, database: selected)
     }
@@ -609,19 +616,29 @@ package struct Keyspace: ~Copyable {
     }
 
     /// Frees a container that belongs to no key: a large one is put aside.
-    package mutating func discard(_ container: Container) {
-        if databases[selected].dispose(container) { hasRemains = true }
-    }
+    package mutating func discard(_ container: Container) { putAside(container, database: selected) }
 
     /// Frees an entry that is in no table any more.
     @inline(__always)
     mutating func dispose(_ entry: Entry, database: Int) {
-        if entry.isOutside, !entry.isString {
-            if databases[database].dispose(entry.container) { hasRemains = true }
-            entry.destroyShell(databases[database].pool)
+        if entry.isOutside, !entry.isString || walk.isActive {
+            disposeOutside(entry, database: database)
         } else {
             entry.destroy(databases[database].pool)
         }
+    }
+
+    private mutating func disposeOutside(_ entry: Entry, database: Int) {
+        let pool = databases[database].pool
+        if walk.isActive, walkTakes(entry) { return entry.destroyShell(pool) }
+        if entry.isString { return entry.destroy(pool) }
+        putAside(entry.container, database: database)
+        entry.destroyShell(pool)
+    }
+
+    /// Frees a container now if it is small, otherwise later.
+    mutating func putAside(_ container: Container, database: Int) {
+        if databases[database].dispose(container) { hasRemains = true }
     }
 
     /// Goes on with freeing deleted containers. - Parameter limit: elements per database, about.
@@ -637,7 +654,7 @@ package struct Keyspace: ~Copyable {
         guard let place = databases[selected].place(of: key) else { return false }
         let entry = place.pointee
         if entry.isExpired(at: now), isGone(entry, key) { return false }
-        willModify(entry)
+        willReplace(entry)
         _ = databases[selected].remove(at: place, key, seed: seed)
         didModify(event, key)
         // Last, because the key may be a view into the entry.
@@ -648,7 +665,7 @@ package struct Keyspace: ~Copyable {
     /// - Precondition: `entry` is the entry of `key`, in the selected database.
     /// - Parameter time: Unix time in milliseconds; nil to keep the key for good.
     package mutating func setExpiry(_ key: Key, _ entry: Entry, _ time: Int64?, event: KeyEvent = .expire) {
-        willModify(entry)
+        willReplace(entry)
         if let time, entry.hasExpiry {
             storeExpiry(time, entry)
         } else if (time != nil) != entry.hasExpiry, let place = databases[selected].place(of: key) {
@@ -670,7 +687,7 @@ package struct Keyspace: ~Copyable {
         guard let entry = peek(source) else { return }
         let isRename = database == selected
         makeRoom(for: target, database: database)
-        willModify(entry)
+        willReplace(entry)
         guard databases[selected].remove(source, seed: seed) != nil else { return }
         let isLeaving = entry.isOutside && !entry.isString && database != selected
         let moved: Entry
@@ -721,7 +738,7 @@ package struct Keyspace: ~Copyable {
         guard let place = databases[database].place(of: key) else { return }
         let previous = selected
         selected = database
-        willModify(place.pointee)
+        willReplace(place.pointee)
         selected = previous
         if let removed = databases[database].remove(key, seed: seed) { dispose(removed, database: database) }
     }
@@ -743,7 +760,7 @@ package struct Keyspace: ~Copyable {
             left -= found.count
             for entry in found {
                 let key = Key(bytes: entry.key, hash: hash(entry.key), table: slot.index)
-                willModify(entry)
+                willReplace(entry)
                 propagation.append(database: 0, StaticString("DEL").bytes, entry.key)
                 let removed = databases[0].remove(key, seed: seed)
                 didModify(.slotLost, key)

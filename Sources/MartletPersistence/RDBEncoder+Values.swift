@@ -22,29 +22,18 @@ extension RDBEncoder {
     mutating func append(_ container: Container) {
         switch (container.type, container.encoding) {
         case (.hash, .listpack), (.sortedSet, .listpack): append(string: Listpack(container.pointer).bytes)
-        case (.hash, .hashtable): append(fieldsOf: container)
         case (.set, .intset): append(string: IntSet(container.pointer).bytes)
-        case (.set, .listpack), (.set, .hashtable): append(membersOfSet: container)
-        case (.sortedSet, .skiplist): append(membersOf: SortedSetValue(reading: container))
-        case (.list, .listpack), (.list, .quicklist): append(nodesOf: container)
-        case (.stream, .stream): append(stream: container)
+        case (.set, .listpack): append(membersOfListpack: container)
+        case (.list, .listpack):
+            append(length: 1)
+            append(node: Listpack(container.pointer))
+        case (.hash, .hashtable), (.set, .hashtable), (.sortedSet, .skiplist), (.list, .quicklist), (.stream, .stream):
+            append(large: container)
         default: preconditionFailure("no type of value has such an encoding")
         }
     }
 
-    /// - Complexity: O(fields)
-    private mutating func append(fieldsOf hash: Container) {
-        let withExpiry = keepsFieldExpiry && hash.hasExpiringFields
-        append(length: UInt64(hash.count))
-        hash.forEachField { field, value, expiry in
-            append(element: field)
-            append(element: value)
-            if withExpiry { append(littleEndian: expiry ?? -1) }
-        }
-    }
-
-    /// - Complexity: O(members)
-    private mutating func append(membersOfSet set: Container) {
+    private mutating func append(membersOfListpack set: Container) {
         append(length: UInt64(set.count))
         set.forEachMember { member in
             append(element: member)
@@ -52,31 +41,14 @@ extension RDBEncoder {
         }
     }
 
-    /// From the last to the first, as Redis does: whoever reads it inserts at the head.
-    ///
-    /// - Complexity: O(members)
-    private mutating func append(membersOf set: SortedSetValue) {
-        append(length: UInt64(set.count))
-        set.forEach(in: 0..<set.count, isReversed: true) { member, score in
-            append(element: member)
-            append(littleEndian: Int64(bitPattern: score.bitPattern))
-        }
-    }
-
-    /// - Complexity: O(bytes)
-    private mutating func append(nodesOf list: Container) {
-        var count: UInt64 = 0
-        ListValue.forEachNode(of: list) { _ in count += 1 }
-        append(length: count)
-        ListValue.forEachNode(of: list) { node in
-            // Redis holds elements of a gigabyte and more outside of listpacks.
-            if node.byteCount > Listpack.bytesMax, node.count == 1, let only = node.first {
-                append(length: RDBListNode.plain)
-                append(element: node.value(at: only))
-            } else {
-                append(length: RDBListNode.packed)
-                append(string: node.bytes)
-            }
+    mutating func append(node: Listpack) {
+        // Redis holds elements of a gigabyte and more outside of listpacks.
+        if node.byteCount > Listpack.bytesMax, node.count == 1, let only = node.first {
+            append(length: RDBListNode.plain)
+            append(element: node.value(at: only))
+        } else {
+            append(length: RDBListNode.packed)
+            append(string: node.bytes)
         }
     }
 

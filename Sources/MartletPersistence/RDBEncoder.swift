@@ -13,7 +13,7 @@ import MartletBase
 package struct RDBEncoder: ~Copyable {
     /// Written in the header and in DUMP footers.
     package let version: Int
-    private let isCompressing: Bool
+    let isCompressing: Bool
     private let isChecksumming: Bool
     /// Fields of hashes are written with their times, in the form of Valkey 9, which Redis 7.0 does not read. Without, such
     /// a hash is written as if its fields stayed: a replica that does not know their times still gets each HDEL.
@@ -117,6 +117,17 @@ package struct RDBEncoder: ~Copyable {
         key: UnsafeRawBufferPointer, _ value: RDBValue, expireAtMilliseconds: Int64? = nil,
         idleSeconds: Int64? = nil, frequency: UInt8? = nil
     ) {
+        append(
+            head: key, valueType(of: value), expireAtMilliseconds: expireAtMilliseconds, idleSeconds: idleSeconds,
+            frequency: frequency)
+        append(value)
+    }
+
+    /// What stands before a value.
+    mutating func append(
+        head key: UnsafeRawBufferPointer, _ type: RDBValueType, expireAtMilliseconds: Int64?, idleSeconds: Int64? = nil,
+        frequency: UInt8? = nil
+    ) {
         let room = output.reserve(Self.entryOverheadMax)
         var count = 0
         if let expireAtMilliseconds {
@@ -134,11 +145,13 @@ package struct RDBEncoder: ~Copyable {
             room.storeBytes(of: frequency, toByteOffset: count &+ 1, as: UInt8.self)
             count &+= 2
         }
-        room.storeBytes(of: valueType(of: value).rawValue, toByteOffset: count, as: UInt8.self)
+        room.storeBytes(of: type.rawValue, toByteOffset: count, as: UInt8.self)
         output.commit(count &+ 1)
         append(string: key, compressedCountMin: Self.compressedKeyCountMin)
-        append(value)
     }
+
+    /// What another encoder has written: entries that follow those of this one.
+    package mutating func append(encoded bytes: UnsafeRawBufferPointer) { output.append(bytes) }
 
     /// The end mark and the checksum. Nothing may follow.
     package mutating func appendEnd() {

@@ -9,46 +9,87 @@ import MartletKeyspace
 //
 // Source: Redis 7.0 and Valkey 9 rdb.c.
 
+/// How far a stream is written; see ``RDBValuePieces``.
+struct RDBStreamPieces {
+    fileprivate enum Next {
+        case begin, node(Int), facts
+        /// A group by its number, then its pending entries, then its consumers with theirs.
+        case group(Int), pending(Int, PendingCursor), consumer(Int, Int), owned(Int, Int, PendingCursor)
+    }
+
+    fileprivate let stream: StreamValue
+    fileprivate var next = Next.begin
+
+    init(_ container: Container) { stream = StreamValue(container) }
+}
+
 extension RDBEncoder {
-    /// - Complexity: O(bytes)
-    mutating func append(stream container: Container) {
-        let stream = StreamValue(container)
-        append(length: UInt64(stream.nodeCount))
-        for index in 0..<stream.nodeCount {
+    /// Pending entries that are written in one step.
+    private static let pendingPerStep = 64
+
+    /// Writes the next piece: a node, a few pending entries. - Returns: whether it was the last one.
+    mutating func append(_ pieces: inout RDBStreamPieces) -> Bool {
+        let stream = pieces.stream
+        switch pieces.next {
+        case .begin:
+            append(length: UInt64(stream.nodeCount))
+            pieces.next = .node(0)
+        case .node(let index) where index < stream.nodeCount:
             let node = stream.node(at: index)
             append(length: 16)
             append(raw: node.id)
             append(string: node.bytes)
-        }
-        append(length: UInt64(stream.length))
-        append(stream.lastID)
-        append(stream.firstID)
-        append(stream.maxDeletedID)
-        append(length: UInt64(bitPattern: stream.entriesAdded))
-        append(length: UInt64(stream.groupCount))
-        for index in 0..<stream.groupCount { append(stream.group(at: index)) }
-    }
-
-    private mutating func append(_ group: StreamGroup) {
-        append(string: group.name)
-        append(group.lastID)
-        append(length: UInt64(bitPattern: group.entriesRead))
-        append(length: UInt64(group.pendingCount))
-        var cursor = group.pendingEntries(from: .zero)
-        while let entry = group.next(&cursor) {
-            append(raw: entry.id)
-            append(littleEndian: entry.deliveredAt)
-            append(length: UInt64(bitPattern: entry.deliveryCount))
-        }
-        append(length: UInt64(group.consumerCount))
-        for index in 0..<group.consumerCount {
-            let consumer = group.consumer(at: index)
+            pieces.next = .node(index + 1)
+        case .node: pieces.next = .facts
+        case .facts:
+            append(length: UInt64(stream.length))
+            append(stream.lastID)
+            append(stream.firstID)
+            append(stream.maxDeletedID)
+            append(length: UInt64(bitPattern: stream.entriesAdded))
+            append(length: UInt64(stream.groupCount))
+            pieces.next = .group(0)
+        case .group(let index) where index < stream.groupCount:
+            let group = stream.group(at: index)
+            append(string: group.name)
+            append(group.lastID)
+            append(length: UInt64(bitPattern: group.entriesRead))
+            append(length: UInt64(group.pendingCount))
+            pieces.next = .pending(index, group.pendingEntries(from: .zero))
+        case .group: return true
+        case .pending(let index, var cursor):
+            let group = stream.group(at: index)
+            let isOver = append(&cursor, of: group) { encoder, entry in
+                encoder.append(raw: entry.id)
+                encoder.append(littleEndian: entry.deliveredAt)
+                encoder.append(length: UInt64(bitPattern: entry.deliveryCount))
+            }
+            if isOver { append(length: UInt64(group.consumerCount)) }
+            pieces.next = isOver ? .consumer(index, 0) : .pending(index, cursor)
+        case .consumer(let index, let number) where number < stream.group(at: index).consumerCount:
+            let group = stream.group(at: index)
+            let consumer = group.consumer(at: number)
             append(string: consumer.name)
             append(littleEndian: consumer.seenAt)
             append(length: UInt64(consumer.pendingCount))
-            var cursor = group.pendingEntries(from: .zero, of: consumer)
-            while let entry = group.next(&cursor) { append(raw: entry.id) }
+            pieces.next = .owned(index, number, group.pendingEntries(from: .zero, of: consumer))
+        case .consumer(let index, _): pieces.next = .group(index + 1)
+        case .owned(let index, let number, var cursor):
+            let isOver = append(&cursor, of: stream.group(at: index)) { $0.append(raw: $1.id) }
+            pieces.next = isOver ? .consumer(index, number + 1) : .owned(index, number, cursor)
         }
+        return false
+    }
+
+    /// Some pending entries. - Returns: whether there are no more.
+    private mutating func append(
+        _ cursor: inout PendingCursor, of group: StreamGroup, _ write: (inout RDBEncoder, PendingEntry) -> Void
+    ) -> Bool {
+        for _ in 0..<Self.pendingPerStep {
+            guard let entry = group.next(&cursor) else { return true }
+            write(&self, entry)
+        }
+        return false
     }
 
     /// An ID as two lengths.

@@ -258,5 +258,11 @@ private final class Image: WalkSink {
         precondition(previous == nil, "each entry is handed out once")
     }
 
+    func begin(_ value: LargeValue, key: UnsafeRawBufferPointer, expiry: Int64?, database: Int) {
+        preconditionFailure("there is no large value")
+    }
+
+    func continueLargeValue(toEnd: Bool) -> Bool { true }
+
     func walkAborted() { isAborted = true }
 }

@@ -321,8 +321,11 @@ package struct HashTable: ~Copyable {
     /// - Complexity: O(entries in the bucket)
     package func scan(from position: UInt64, _ visit: (Entry) -> Void) -> UInt64? {
         guard count > 0, let bucket = bucket(of: position) else { return nil }
+        let next = nextPosition(after: position)
+        // Whoever scans goes on, mostly: then the entries of the next bucket are there.
+        if let next, let following = self.bucket(of: next) { Self.prefetchEntries(following) }
         Self.forEachEntry(from: bucket, visit)
-        return nextPosition(after: position)
+        return next
     }
 
     private static func forEachEntry(from first: UnsafeMutableRawPointer, _ visit: (Entry) -> Void) {

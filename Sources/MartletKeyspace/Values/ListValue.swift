@@ -309,6 +309,14 @@ extension ListValue {
         for number in 0..<quicklist.nodeCount { visit(quicklist[number].listpack) }
     }
 
+    /// - Precondition: the container is a quicklist.
+    package static func nodeCount(of container: Container) -> Int { Quicklist(container.pointer).nodeCount }
+
+    /// - Precondition: the container is a quicklist, and has so many nodes.
+    package static func node(_ number: Int, of container: Container) -> Listpack {
+        Quicklist(container.pointer)[number].listpack
+    }
+
     /// Takes a listpack that was checked over as the last node, as it is. An empty one is freed.
     package mutating func append(node listpack: Listpack) {
         let added = listpack.count

@@ -10,6 +10,9 @@ import MartletReplication
 // The iterator waits while the slowest of them has too much to read, so an image never stands in memory as a whole. What
 // commands change meanwhile is put into the queue by the gate before it changes.
 //
+// A large value goes into the queue piece by piece. What the gate hands over in the meantime is encoded apart and follows
+// when the value is complete.
+//
 // Strings are not compressed: that would cost the command thread more than it saves the network.
 //
 // Redis 7.0 does not know that fields of hashes can have a time to live: its replicas get such hashes without times, and
@@ -24,12 +27,18 @@ final class SnapshotTransfer: WalkSink {
     private static let turnBytes = 256 * 1024
     private static let turnBucketsMax = 16 * 1024
     private static let bucketsPerStep = 64
+    /// Of a large value.
+    private static let pieceBytes = 64 * 1024
 
     let endMark: ReplicationID
     let usesEndMark: Bool
     let excludesData: Bool
     var keepsFieldExpiry: Bool { encoder.keepsFieldExpiry }
     private var encoder: RDBEncoder
+    /// A large value that is being written.
+    private var pieces: RDBValuePieces?
+    /// Entries that follow it.
+    private var following: RDBEncoder
     private(set) var queue = ReplicationLog()
     private var database = -1
     /// The end and the mark are in the queue.
@@ -45,6 +54,7 @@ final class SnapshotTransfer: WalkSink {
         self.usesEndMark = usesEndMark
         self.excludesData = excludesData
         encoder = RDBEncoder(compression: false, checksum: hasChecksum, keepsFieldExpiry: keepsFieldExpiry)
+        following = RDBEncoder(compression: false, checksum: false, keepsFieldExpiry: keepsFieldExpiry)
         queue.activate()
         encoder.appendHeader()
         encoder.append(origin)
@@ -52,11 +62,52 @@ final class SnapshotTransfer: WalkSink {
     }
 
     func visit(_ entry: Entry, database: Int) {
-        if database != self.database {
-            self.database = database
-            encoder.append(selectDatabase: database)
+        if pieces == nil {
+            write(entry, database: database, to: &encoder)
+        } else {
+            write(entry, database: database, to: &following)
         }
+    }
+
+    private func write(_ entry: Entry, database: Int, to encoder: inout RDBEncoder) {
+        select(database, in: &encoder)
         encoder.append(key: entry.key, RDBValue(of: entry), expireAtMilliseconds: entry.expiry)
+    }
+
+    private func select(_ database: Int, in encoder: inout RDBEncoder) {
+        if database == self.database { return }
+        self.database = database
+        encoder.append(selectDatabase: database)
+    }
+
+    func begin(_ value: LargeValue, key: UnsafeRawBufferPointer, expiry: Int64?, database: Int) {
+        select(database, in: &encoder)
+        pieces = encoder.begin(value, key: key, expireAtMilliseconds: expiry)
+    }
+
+    func continueLargeValue(toEnd: Bool) -> Bool {
+        repeat {
+            if continueLargeValue() { return true }
+            // Not all of it twice in memory.
+            drain()
+        } while toEnd
+        return false
+    }
+
+    /// Writes a piece of the value, or, when that is complete, of what follows it. - Returns: whether that is done, too.
+    private func continueLargeValue() -> Bool {
+        guard var rest = pieces else { return true }
+        guard encoder.append(&rest, bytes: Self.pieceBytes) else {
+            pieces = rest
+            return false
+        }
+        pieces = rest
+        let count = min(following.output.count, Self.pieceBytes)
+        encoder.append(encoded: UnsafeRawBufferPointer(rebasing: following.output.bytes[..<count]))
+        following.drain(count)
+        guard following.output.isEmpty else { return false }
+        pieces = nil
+        return true
     }
 
     func walkAborted() { isAborted = true }
