@@ -139,15 +139,17 @@ package struct Database: ~Copyable {
     /// Goes on with freeing what was put aside.
     ///
     /// - Parameter limit: elements, about.
-    /// - Returns: whether there is more to do.
-    mutating func freeRemains(limit: Int) -> Bool {
+    /// - Returns: how many containers are gone now.
+    mutating func freeRemains(limit: Int) -> Int {
+        let before = remainsCount
         var left = limit
-        while left > 0, !tableSet.remains.isEmpty {
-            let last = tableSet.remains.count - 1
-            if tableSet.remains[last].freeSome(&left) { tableSet.remains.removeLast() }
+        while left > 0, remainsCount > 0 {
+            if tableSet.remains[remainsCount - 1].freeSome(&left) { tableSet.remains.removeLast() }
         }
-        return !tableSet.remains.isEmpty
+        return before - remainsCount
     }
+
+    var remainsCount: Int { tableSet.remains.count }
 
     /// Moves an entry to another slot of the pool. - Parameter key: of the entry.
     mutating func relocate(_ entry: Entry, _ key: Key, seed: HashSeed) {

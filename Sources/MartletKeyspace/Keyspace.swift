@@ -71,6 +71,8 @@ package struct KeyspaceStatistics: Sendable {
     /// Estimated share of keys in the volatile index that have expired already, 0…100.
     package var expiredStalePercent = 0.0
     package var expiryCyclesCutShort = 0
+    /// Large values that were freed bit by bit after they were deleted.
+    package var containersFreedLater = 0
     package init() {}
 }
 
@@ -643,8 +645,17 @@ package struct Keyspace: ~Copyable {
 
     /// Goes on with freeing deleted containers. - Parameter limit: elements per database, about.
     package mutating func freeRemains(limit: Int) {
-        hasRemains = false
-        for index in 0..<databaseCount where databases[index].freeRemains(limit: limit) { hasRemains = true }
+        for index in 0..<databaseCount {
+            statistics.containersFreedLater &+= databases[index].freeRemains(limit: limit)
+        }
+        hasRemains = remainsCount > 0
+    }
+
+    /// Deleted containers that are not freed yet.
+    package var remainsCount: Int {
+        var count = 0
+        for index in 0..<databaseCount { count += databases[index].remainsCount }
+        return count
     }
 
     // MARK: Deletion and expiry

@@ -107,8 +107,8 @@ extension Node {
         text.add("mem_aof_buffer", 0)
         text.add("mem_allocator", Memory.allocatorName)
         text.add("active_defrag_running", defragmentation.cyclePercent)
-        text.add("lazyfree_pending_objects", lazyFrees.pendingKeys)
-        text.add("lazyfreed_objects", lazyFrees.freedKeys)
+        text.add("lazyfree_pending_objects", lazyFrees.pendingKeys + keyspace.remainsCount)
+        text.add("lazyfreed_objects", lazyFrees.freedKeys + keyspace.statistics.containersFreedLater)
     }
 
     /// Keeps the peak up to date. - Complexity: microseconds; called by the cron.

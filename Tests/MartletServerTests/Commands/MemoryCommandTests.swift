@@ -1,5 +1,6 @@
 import Testing
 
+@testable import MartletKeyspace
 @testable import MartletServer
 
 @Suite struct MemoryCommandTests {
@@ -72,6 +73,23 @@ import Testing
         #expect(node("INFO memory").contains("lazyfree_pending_objects:3\r\nlazyfreed_objects:0\r\n"))
         node.node.effects.removeAll()
         #expect(node("INFO memory").contains("lazyfree_pending_objects:0\r\nlazyfreed_objects:3\r\n"))
+        node("CONFIG RESETSTAT")
+        #expect(node("INFO memory").contains("lazyfreed_objects:0\r\n"))
+    }
+
+    @Test func valuesFreedBitByBitAreCounted() {
+        let node = NodeHarness()
+        node("CONFIG SET stream-node-max-entries 1")
+        for number in 1...100 { node("XADD stream \(number)-1 field value") }
+        node("XADD small 1-1 field value")
+        node("UNLINK stream small")
+        #expect(node("INFO memory").contains("lazyfree_pending_objects:1\r\nlazyfreed_objects:0\r\n"))
+        node.node.keyspace.freeRemains(limit: 10)
+        #expect(node("INFO memory").contains("lazyfree_pending_objects:1\r\nlazyfreed_objects:0\r\n"))
+        node.node.keyspace.freeRemains(limit: 1000)
+        #expect(node("INFO memory").contains("lazyfree_pending_objects:0\r\nlazyfreed_objects:1\r\n"))
+        let hasRemains = node.node.keyspace.hasRemains
+        #expect(!hasRemains)
         node("CONFIG RESETSTAT")
         #expect(node("INFO memory").contains("lazyfreed_objects:0\r\n"))
     }
