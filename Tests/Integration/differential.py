@@ -1006,9 +1006,10 @@ def read_raw(connection):
     return b"".join(parts)
 
 
-def compare(one, other, family, seed, count, resp3=False):
-    """Gives `count` commands of a family to both connections. - Raises: Failure at the first difference."""
+def compare(one, other, family, seed, count, resp3=False, keys=None, without=()):
+    """Gives `count` commands of a family, but some names, to both connections. - Raises: Failure at the first difference."""
     source = Source(seed, family)
+    source.keys = keys or source.keys
     make = FAMILIES[family]
     for connection in (one, other):
         connection.send(encode("HELLO", 3 if resp3 else 2))
@@ -1020,7 +1021,7 @@ def compare(one, other, family, seed, count, resp3=False):
         while len(commands) < BATCH:
             command = make(source)
             # The payload of DUMP ends with a version and a checksum that servers choose for themselves.
-            if known.get(command[0], True) and command[0] != "DUMP":
+            if known.get(command[0], True) and command[0] != "DUMP" and command[0] not in without:
                 commands.append(command)
         data = b"".join(encode(*command) for command in commands)
         one.send(data)

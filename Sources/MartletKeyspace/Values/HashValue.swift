@@ -135,17 +135,19 @@ package struct HashValue {
             convertToTable()
             return setInTable(field, value, .remove)
         }
+        var isNew = true
         if let position = listpack.find(field, from: listpack.first, skipping: 1),
             let old = listpack.next(after: position)
         {
             listpack.replace(at: old, with: value)
-            container.pointer = listpack.pointer
-            return false
+            isNew = false
+        } else {
+            listpack.append(field, value)
         }
-        listpack.append(field, value)
         container.pointer = listpack.pointer
+        // Not only of a new field: the limit may have been lowered.
         if listpack.count / 2 > store.pointee.limits.hashListpackEntries { convertToTable() }
-        return true
+        return isNew
     }
 
     private func setInTable(

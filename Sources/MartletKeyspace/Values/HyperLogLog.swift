@@ -337,7 +337,8 @@ package struct HyperLogLog: ~Copyable {
             if run.value > 0 {
                 parts.append("v:\(run.value),\(run.count)")
             } else {
-                parts.append("\(run.bytes == 2 ? "Z" : "z"):\(run.count)")
+                // By its first byte: a long run may lack its second.
+                parts.append("\(bytes[position] & 0x40 != 0 ? "Z" : "z"):\(run.count)")
             }
             position += run.bytes
         }

@@ -327,17 +327,14 @@ extension Command {
     private static func replyRandomFields(
         _ request: Request, _ keyspace: inout Keyspace, _ reply: inout ReplyBuffer
     ) throws(ReplyError) {
-        let number = try request.integer(at: 2)
-        guard number != .min else {
-            throw .message("ERR value is out of range, value must between \(-Int64.max) and \(Int64.max)")
-        }
+        let number = try request.drawCount(at: 2)
         let withValues = request.count > 3
         if withValues {
             guard request.count == 4, request.matches(3, "WITHVALUES") else { throw .syntax }
-            guard number.magnitude <= UInt64(Int64.max / 2) else { throw .text("ERR value is out of range") }
+            guard number <= Int.max / 2 else { throw .text("ERR value is out of range") }
         }
         guard let hash = try keyspace.readHash(request.firstKey), number != 0 else { return reply.array(0) }
-        let count = Int(number.magnitude)
+        let count = abs(number)
         func write(_ field: StringView, _ value: StringView, _ reply: inout ReplyBuffer) {
             if withValues, reply.isRESP3 { reply.array(2) }
             reply.value(field)

@@ -534,7 +534,9 @@ extension Command {
                 return reply.integer(0)
             }
             var result = SortedSetValue(keyspace.members)
-            source.forEach(in: ranks) { member, score in result.add(member, score: score) }
+            source.forEach(in: ranks, isReversed: range.isReversed) { member, score in
+                result.add(member, score: score)
+            }
             keyspace.set(target, result.container, event: .sortedSetRangeStore)
             reply.integer(ranks.count)
         })

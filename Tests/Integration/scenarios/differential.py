@@ -20,6 +20,42 @@ def check_every_family(environment):
                 compare(first, second, family, seed, count, resp3)
 
 
+def check_changing_limits(environment):
+    """Limits of encodings change under values that exist: replies and OBJECT ENCODING go on being the same."""
+    one = environment.server()
+    other = environment.server("redis")
+    rounds = 300 if environment.is_long else 30
+    seed = random.randrange(10**6)
+    chance = random.Random(seed)
+    environment.note(f"{rounds} limits from seed {seed}")
+    with RawConnection(one.host, one.port, 30) as first, RawConnection(other.host, other.port, 30) as second:
+        for number in range(rounds):
+            name, values = chance.choice(LIMITS)
+            value = chance.choice(values)
+            for connection in (first, second):
+                expect_equal(connection.call("CONFIG", "SET", name, value), b"OK", f"{name} {value}")
+            for family in ("hash", "list", "set", "sorted_set", "hyperloglog"):
+                keys = [f"{family}:{key}" for key in range(12)]
+                compare(first, second, family, seed + number, BATCH, keys=keys, without=SCANS)
+                for key in keys:
+                    kinds = [connection.call("TYPE", key) for connection in (first, second)]
+                    # PFCOUNT makes a string raw in Redis; nobody asks for that.
+                    if kinds[0] not in (b"none", b"string"):
+                        kinds = [connection.call("OBJECT", "ENCODING", key) for connection in (first, second)]
+                    expect_equal(*kinds, f"the encoding of {key} after {name} {value}, seed {seed}")
+
+
+# A part of a large value comes in an order, and with a cursor, of the server's own.
+SCANS = ("HSCAN", "SSCAN", "ZSCAN")
+
+# Not those of streams: redis-server 7.0.15 fails an assertion when they change under a stream.
+LIMITS = [
+    ("hash-max-listpack-entries", (0, 1, 5, 128, 512)), ("hash-max-listpack-value", (0, 1, 10, 64, 1000)),
+    ("set-max-intset-entries", (0, 1, 5, 512)), ("zset-max-listpack-entries", (0, 1, 5, 128)),
+    ("zset-max-listpack-value", (0, 1, 10, 64)), ("list-max-listpack-size", (-5, -2, -1, 0, 1, 2, 5, 128)),
+    ("list-compress-depth", (0, 1, 3, 100)), ("hll-sparse-max-bytes", (0, 100, 3000, 16000))]
+
+
 def check_replicas(environment):
     """What the log says makes the same keys, values and times of a Redis replica and of one of our own."""
     primary = environment.server()

@@ -170,6 +170,17 @@ import Testing
                 ])
             #expect(encodings([("a", "1234"), ("a", "12345")]) == [.listpack, .hashtable])
             #expect(encodings([("12345", "")]) == [.hashtable])
+
+            // A limit that was lowered holds from the next change on, of whatever field.
+            var hash = HashValue.make(store)
+            defer { hash.container.destroy() }
+            func set(_ field: StaticString) { _ = hash.set(field.bytes, field.bytes) }
+            set("a")
+            set("b")
+            store.pointee.limits.hashListpackEntries = 1
+            #expect(hash.container.encoding == .listpack)
+            set("a")
+            #expect(hash.container.encoding == .hashtable && hash.count == 2)
         }
     }
 

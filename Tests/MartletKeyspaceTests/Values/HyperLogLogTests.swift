@@ -134,6 +134,7 @@ import Testing
             expected[register] = 5
             let isSparse = log.isSparse
             #expect(isSparse && registers(log.bytes) == expected)
+            #expect(HyperLogLog.description(ofSparse: bytes) == "Z:16127 Z:257")
         }
     }
 }

@@ -149,6 +149,19 @@ import Testing
         ])
     }
 
+    /// A listpack keeps no negative zero, so it matters whether what makes the target large comes first.
+    @Test func membersAreStoredInTheOrderOfTheRange() {
+        let node = NodeHarness()
+        let long = String(repeating: "x", count: 65)
+        node("ZADD source 1 \(long)")
+        node("ZADD source -0 a")
+        node("ZRANGESTORE forwards source 0 -1")
+        node("ZRANGESTORE backwards source 0 -1 REV")
+        #expect(node("ZSCORE source a") == .bulk("-0"))
+        #expect(node("ZSCORE forwards a") == .bulk("0"))
+        #expect(node("ZSCORE backwards a") == .bulk("-0"))
+    }
+
     @Test func rangesByRankScoreAndBytes() {
         tell([
             ("ZADD z 1 a 2 b 3 c 3 d 4 e", ":5\r\n"),
