@@ -14,7 +14,7 @@ import MartletRESP
 extension Command {
     static let monitor = Command(
         "MONITOR", since: "1.0.0", arity: .exactly(1), flags: [.admin, .noScript, .loading, .stale],
-        complexity: "", summary: "Shows the commands that the server executes.",
+        complexity: "", summary: "Listen for all requests received by the server in real time",
         run: .node { _, node, client throws(ReplyError) in
             if !node.mayBlock(client) { throw .text("ERR MONITOR isn't allowed for DENY BLOCKING client") }
             if !client.pointee.flags.isDisjoint(with: [.replica, .monitor]) { return }

@@ -65,7 +65,8 @@ extension Command {
 extension Command {
     static let bitcount = Command(
         "BITCOUNT", since: "2.6.0", arity: .atLeast(2), flags: [.readonly], keys: [.one(at: 1, [.readOnly, .access])],
-        arguments: "key [index={start:integer end:integer [index_unit=<BYTE|BIT>]}]",
+        arguments: "key [index={start:integer end:integer [index_unit=<BYTE|BIT>@7.0.0]}]",
+        history: [("7.0.0", "Added the `BYTE|BIT` option.")],
         complexity: "O(N)", summary: "Count set bits in a string",
         run: .data { request, keyspace, reply throws(ReplyError) in
             // A missing key hides every mistake in the arguments, as in Redis.
@@ -85,7 +86,8 @@ extension Command {
 
     static let bitpos = Command(
         "BITPOS", since: "2.8.7", arity: .atLeast(3), flags: [.readonly], keys: [.one(at: 1, [.readOnly, .access])],
-        arguments: "key bit:integer [index={start:integer [end_index={end:integer [index_unit=<BYTE|BIT>]}]}]",
+        arguments: "key bit:integer [index={start:integer [end_index={end:integer [index_unit=<BYTE|BIT>@7.0.0]}]}]",
+        history: [("7.0.0", "Added the `BYTE|BIT` option.")],
         complexity: "O(N)", summary: "Find first bit set or clear in a string",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let bit = try request.integer(at: 2)

@@ -6,7 +6,7 @@ import MartletRESP
 extension Command {
     static let client = Command(
         "CLIENT", since: "2.4.0", arity: .atLeast(2), complexity: "Depends on subcommand.",
-        summary: "A container for commands about connections.",
+        summary: "A container for client connection commands",
         subcommands: [
             clientCaching, clientCapability, clientGetName, clientGetRedirection, clientHelp, clientID,
             clientImportSource, clientInfo, clientKill, clientList, clientNoEvict, clientNoTouch, clientPause,
@@ -20,13 +20,14 @@ extension Command {
 
     private static let clientID = Command(
         "ID", since: "5.0.0", arity: .exactly(2), flags: common, complexity: "O(1)",
-        summary: "Returns the number of the connection.",
+        summary: "Returns the client ID for the current connection",
         run: .node { _, _, client throws(ReplyError) in client.pointee.reply.integer(Int64(client.pointee.id)) })
 
     private static let clientInfo = Command(
         "INFO", since: "6.2.0", arity: .exactly(2), flags: common,
         tips: ["nondeterministic_output"],
-        complexity: "O(1)", summary: "Describes the connection.",
+        complexity: "O(1)",
+        summary: "Returns information about the current client connection.",
         run: .node { request, node, client throws(ReplyError) in
             client.pointee.reply.verbatim(node.description(of: client, running: request) + "\n")
         })
@@ -34,8 +35,17 @@ extension Command {
     private static let clientList = Command(
         "LIST", since: "2.4.0", arity: .atLeast(2), flags: admin,
         tips: ["nondeterministic_output"],
-        arguments: "[TYPE <NORMAL|MASTER|REPLICA|PUBSUB>] [ID id={client-id:integer...}]",
-        complexity: "O(N) with N the connections.", summary: "Describes all connections, or some.",
+        arguments: "[TYPE <NORMAL|MASTER|REPLICA|PUBSUB>@5.0.0] [ID id={client-id:integer...}@6.2.0]",
+        history: [
+            ("2.8.12", "Added unique client `id` field."),
+            ("5.0.0", "Added optional `TYPE` filter."),
+            ("6.0.0", "Added `user` field."),
+            ("6.2.0", "Added `argv-mem`, `tot-mem`, `laddr` and `redir` fields and the optional `ID` filter."),
+            ("7.0.0", "Added `resp`, `multi-mem`, `rbs` and `rbp` fields."),
+            ("7.0.3", "Added `ssub` field."),
+        ],
+        complexity: "O(N) where N is the number of client connections",
+        summary: "Get the list of client connections",
         run: .node { request, node, client throws(ReplyError) in
             var chosen: [ClientPointer] = []
             if request.count == 2 {
@@ -61,7 +71,7 @@ extension Command {
 
     private static let clientGetName = Command(
         "GETNAME", since: "2.6.9", arity: .exactly(2), flags: common, complexity: "O(1)",
-        summary: "Returns the name of the connection.",
+        summary: "Get the current connection name",
         run: .node { _, _, client throws(ReplyError) in
             let name = client.pointee.name
             if name.isEmpty { client.pointee.reply.null() } else { client.pointee.reply.bulk(name) }
@@ -71,7 +81,7 @@ extension Command {
         "SETNAME", since: "2.6.9", arity: .exactly(3), flags: common,
         arguments: "connection-name",
         complexity: "O(1)",
-        summary: "Names the connection.",
+        summary: "Set the current connection name",
         run: .node { request, _, client throws(ReplyError) in
             client.pointee.name = try ClientName.checked(request[2])
             client.pointee.reply.ok()
@@ -102,11 +112,19 @@ extension Command {
     private static let clientKill = Command(
         "KILL", since: "2.4.0", arity: .atLeast(3), flags: admin,
         arguments: """
-            filter=<ip:port|new-format=<[ID client-id:integer]|[TYPE \
-            normal_master_slave_pubsub=<NORMAL|MASTER|SLAVE|REPLICA|PUBSUB>]|[USER username]|[ADDR ip:port]|[LADDR \
-            ip:port]|[SKIPME yes/no]>...>
+            filter=<ip:port@-2.8.12|new-format=<[ID client-id:integer@2.8.12]|\
+            [TYPE normal_master_slave_pubsub=<NORMAL|MASTER@3.2.0|SLAVE|REPLICA@5.0.0|PUBSUB>@2.8.12]|[USER username]|\
+            [ADDR ip:port]|[LADDR ip:port@6.2.0]|[SKIPME yes/no]>...>
             """,
-        complexity: "O(N) with N the connections", summary: "Closes connections.",
+        history: [
+            ("2.8.12", "Added new filter format."),
+            ("2.8.12", "`ID` option."),
+            ("3.2.0", "Added `master` type in for `TYPE` option."),
+            ("5.0.0", "Replaced `slave` `TYPE` with `replica`. `slave` still supported for backward compatibility."),
+            ("6.2.0", "`LADDR` option."),
+        ],
+        complexity: "O(N) where N is the number of client connections",
+        summary: "Kill the connection of a client",
         run: .node { request, node, client throws(ReplyError) in
             let isOldForm = request.count == 3
             let filter = isOldForm ? ClientFilter(address: request[2]) : try ClientFilter(request, from: 2)
@@ -118,8 +136,10 @@ extension Command {
 
     private static let clientPause = Command(
         "PAUSE", since: "2.9.50", arity: .atLeast(3), flags: admin,
-        arguments: "timeout:integer [mode=<WRITE|ALL>]",
-        complexity: "O(1)", summary: "Holds commands back for some milliseconds.",
+        arguments: "timeout:integer [mode=<WRITE|ALL>@6.2.0]",
+        history: [("6.2.0", "`CLIENT PAUSE WRITE` mode added along with the `mode` option.")],
+        complexity: "O(1)",
+        summary: "Stop processing commands from clients for some time",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count <= 4 else { throw request.unknownSubcommand }
             var holdsAll = true
@@ -140,8 +160,9 @@ extension Command {
         })
 
     private static let clientUnpause = Command(
-        "UNPAUSE", since: "6.2.0", arity: .exactly(2), flags: admin, complexity: "O(N) with N the paused connections",
-        summary: "Ends CLIENT PAUSE.",
+        "UNPAUSE", since: "6.2.0", arity: .exactly(2), flags: admin,
+        complexity: "O(N) Where N is the number of paused clients",
+        summary: "Resume processing of clients that were paused",
         run: .node { _, node, client throws(ReplyError) in
             node.resume(.client)
             client.pointee.reply.ok()
@@ -151,7 +172,7 @@ extension Command {
         "REPLY", since: "3.2.0", arity: .exactly(3), flags: common,
         arguments: "<ON|OFF|SKIP>",
         complexity: "O(1)",
-        summary: "Chooses whether the server answers.",
+        summary: "Instruct the server whether to reply to commands",
         run: .node { request, _, client throws(ReplyError) in
             if request.matches(2, "ON") {
                 client.pointee.flags.subtract([.replyOff, .replySkip, .replySkipNext])
@@ -169,7 +190,7 @@ extension Command {
         "NO-EVICT", since: "7.0.0", arity: .exactly(3), flags: admin,
         arguments: "enabled=<ON|OFF>",
         complexity: "O(1)",
-        summary: "Keeps the connection open when clients use too much memory.",
+        summary: "Set client eviction mode for the current connection",
         run: .node { request, _, client throws(ReplyError) in
             try client.pointee.setFlag(.noEvict, onOrOff: request, at: 2)
         })
@@ -184,8 +205,8 @@ extension Command {
     private static let clientUnblock = Command(
         "UNBLOCK", since: "5.0.0", arity: .atLeast(3), flags: admin,
         arguments: "client-id:integer [<TIMEOUT|ERROR>]",
-        complexity: "O(log N) with N the connections",
-        summary: "Ends another connection's wait.",
+        complexity: "O(log N) where N is the number of client connections",
+        summary: "Unblock a client blocked in a blocking command from a different connection",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count <= 4 else { throw request.unknownSubcommand }
             var isError = false
@@ -267,7 +288,7 @@ extension Command {
     ) -> Command {
         Command(
             "HELP", since: since, arity: .exactly(2), flags: flags, categories: categories, complexity: "O(1)",
-            summary: "Lists the subcommands.",
+            summary: "Show helpful text about the different subcommands",
             run: .node { request, _, client throws(ReplyError) in
                 client.pointee.reply.help(request, lines)
             })

@@ -112,7 +112,8 @@ extension Command {
                 "MEET", "3.0.0", .atLeast(4), [.admin, .stale, .noAsyncLoading],
                 "O(1)",
                 "Force a node cluster to handshake with another node",
-                arguments: "ip port:integer [cluster_bus_port:integer]"),
+                arguments: "ip port:integer [cluster_bus_port:integer@4.0.0]",
+                history: [("4.0.0", "Added the optional `cluster_bus_port` argument.")]),
             forwarded(
                 "MYID", "3.0.0", .exactly(2), [.stale],
                 "O(1)",
@@ -163,11 +164,13 @@ extension Command {
                 "SLAVES", "3.0.0", .exactly(3), [.admin, .stale],
                 "O(1)",
                 "List replica nodes of the specified master node", tips: ["nondeterministic_output"],
-                arguments: "node-id"),
+                arguments: "node-id", deprecated: ("5.0.0", "`CLUSTER REPLICAS`")),
             forwarded(
                 "SLOTS", "3.0.0", .exactly(2), [.stale],
                 "O(N) where N is the total number of Cluster nodes",
-                "Get array of Cluster slot to node mappings", tips: ["nondeterministic_output"]),
+                "Get array of Cluster slot to node mappings", tips: ["nondeterministic_output"],
+                history: [("4.0.0", "Added node IDs."), ("7.0.0", "Added additional networking metadata field.")],
+                deprecated: ("7.0.0", "`CLUSTER SHARDS`")),
             forwarded(
                 "HELP", "5.0.0", .exactly(2), [.loading, .stale],
                 "O(1)",
@@ -181,11 +184,12 @@ extension Command {
     private static func forwarded(
         _ name: StaticString, _ since: StaticString, _ arity: Arity, _ flags: CommandFlags,
         _ complexity: StaticString, _ summary: StaticString, tips: [StaticString] = [],
-        arguments: StaticString = "", dependsOnKeys: Bool = false
+        arguments: StaticString = "", history: [Change] = [], deprecated: Deprecation? = nil,
+        dependsOnKeys: Bool = false
     ) -> Command {
         Command(
             name, since: since, arity: arity, flags: flags.union(.waits), tips: tips, arguments: arguments,
-            complexity: complexity, summary: summary,
+            history: history, deprecated: deprecated, complexity: complexity, summary: summary,
             run: .node { request, node, client throws(ReplyError) in
                 try node.requireCluster()
                 var question = ClusterRequest((1..<request.count).map { String(bytes: request[$0]) })

@@ -7,8 +7,8 @@ extension Command {
     static let command = Command(
         "COMMAND", since: "2.8.13", arity: .atLeast(1), flags: [.loading, .stale], categories: ["connection"],
         tips: ["nondeterministic_output_order"],
-        complexity: "O(N) with N the commands",
-        summary: "Describes all commands.",
+        complexity: "O(N) where N is the total number of Redis commands",
+        summary: "Get array of Redis command details",
         subcommands: [
             commandCount, commandDocs, commandGetKeys, commandGetKeysAndFlags, commandHelp, commandInfo, commandList,
         ],
@@ -23,13 +23,15 @@ extension Command {
 
     private static let commandCount = Command(
         "COUNT", since: "2.8.13", arity: .exactly(2), flags: common, categories: ["connection"], complexity: "O(1)",
-        summary: "Counts the commands.",
+        summary: "Get total number of Redis commands",
         run: .node { _, node, client throws(ReplyError) in client.pointee.reply.integer(node.commands.topLevelCount) })
 
     private static let commandInfo = Command(
         "INFO", since: "2.8.13", arity: .atLeast(2), flags: common, categories: ["connection"],
         tips: ["nondeterministic_output_order"], arguments: "[command-name]...",
-        complexity: "O(N) with N the commands asked for", summary: "Describes commands: arity, flags, keys.",
+        history: [("7.0.0", "Allowed to be called with no argument to get info on all commands.")],
+        complexity: "O(N) where N is the number of commands to look up",
+        summary: "Get array of specific Redis command details, or all when no argument is given.",
         run: .node { request, node, client throws(ReplyError) in
             let count = request.count == 2 ? node.commands.topLevelCount : request.count - 2
             client.pointee.reply.array(count)
@@ -45,7 +47,8 @@ extension Command {
     private static let commandDocs = Command(
         "DOCS", since: "7.0.0", arity: .atLeast(2), flags: common, categories: ["connection"],
         tips: ["nondeterministic_output_order"], arguments: "[command-name]...",
-        complexity: "O(N) with N the commands asked for", summary: "Describes commands for people.",
+        complexity: "O(N) where N is the number of commands to look up",
+        summary: "Get array of specific Redis command documentation",
         run: .node { request, node, client throws(ReplyError) in
             var found = Array(0..<node.commands.topLevelCount)
             if request.count > 2 {
@@ -62,7 +65,8 @@ extension Command {
         "LIST", since: "7.0.0", arity: .atLeast(2), flags: common, categories: ["connection"],
         tips: ["nondeterministic_output_order"],
         arguments: "[FILTERBY filterby=<MODULE module-name|ACLCAT category|PATTERN pattern:pattern>]",
-        complexity: "O(N) with N the commands", summary: "Lists the names of commands.",
+        complexity: "O(N) where N is the total number of Redis commands",
+        summary: "Get an array of Redis command names",
         run: .node { request, node, client throws(ReplyError) in
             var names = node.commands.fullNames
             if request.count > 2 {
@@ -90,7 +94,8 @@ extension Command {
 
     private static let commandGetKeys = Command(
         "GETKEYS", since: "2.8.13", arity: .atLeast(4), flags: common, categories: ["connection"],
-        complexity: "O(N) with N the arguments", summary: "Finds the keys of a command.",
+        complexity: "O(N) where N is the number of arguments to the command",
+        summary: "Extract keys given a full Redis command",
         run: .node { request, node, client throws(ReplyError) in
             let keys = try node.keys(ofCommandIn: request)
             client.pointee.reply.array(keys.count)
@@ -99,8 +104,8 @@ extension Command {
 
     private static let commandGetKeysAndFlags = Command(
         "GETKEYSANDFLAGS", since: "7.0.0", arity: .atLeast(4), flags: common, categories: ["connection"],
-        complexity: "O(N) with N the arguments",
-        summary: "Finds the keys of a command and how it uses them.",
+        complexity: "O(N) where N is the number of arguments to the command",
+        summary: "Extract keys and access flags given a full Redis command",
         run: .node { request, node, client throws(ReplyError) in
             let keys = try node.keys(ofCommandIn: request)
             client.pointee.reply.array(keys.count)
@@ -158,13 +163,17 @@ extension Node {
             throw .text("ERR Invalid number of arguments specified for command")
         }
         var keys: [(index: Int, flags: KeySpec.Flags)] = []
-        for spec in command.keys where !spec.flags.contains(.notKey) {
-            guard let indexes = spec.keyIndexes(in: inner) else {
-                keys = []
-                break
+        if index == migrateCommand {
+            keys = migrateKeyIndexes(of: inner).map { ($0 + 2, command.keys[0].flags) }
+        } else {
+            for spec in command.keys where !spec.flags.contains(.notKey) {
+                guard let indexes = spec.keyIndexes(in: inner) else {
+                    keys = []
+                    break
+                }
+                let flags = spec.flags.contains(.variableFlags) ? command.keyFlags(in: inner, spec.flags) : spec.flags
+                keys += indexes.map { ($0 + 2, flags) }
             }
-            let flags = spec.flags.contains(.variableFlags) ? command.keyFlags(in: inner, spec.flags) : spec.flags
-            keys += indexes.map { ($0 + 2, flags) }
         }
         if keys.isEmpty, !command.flags.contains(.noMandatoryKeys) {
             throw .text("ERR Invalid arguments specified for command")
@@ -182,12 +191,24 @@ extension Command {
             let returnsOld = (3..<max(3, request.count)).contains { request.matches($0, "GET") }
             return returnsOld ? [.readWrite, .access, .update] : [.overwrite, .update]
         case "BITFIELD":
-            let changes = (2..<max(2, request.count)).contains {
-                request.matches($0, "SET") || request.matches($0, "INCRBY")
-            }
-            return changes ? [.readWrite, .access, .update] : [.readOnly, .access]
+            return isReadOnlyBitfield(request) ? [.readOnly, .access] : [.readWrite, .access, .update]
         default: return declared.subtracting(.variableFlags)
         }
+    }
+
+    /// What cannot be read may as well be a change.
+    private func isReadOnlyBitfield(_ request: Request) -> Bool {
+        var index = 2
+        while index < request.count {
+            if request.matches(index, "GET"), index + 2 < request.count {
+                index += 3
+            } else if request.matches(index, "OVERFLOW"), index + 1 < request.count {
+                index += 2
+            } else {
+                return false
+            }
+        }
+        return true
     }
 }
 
@@ -273,15 +294,39 @@ extension ReplyBuffer {
         let command = table[index]
         let arguments = CommandArgument.parse(command.arguments)
         let subcommands = table.subcommandIndexes(container: index)
-        map(4 + (arguments.isEmpty ? 0 : 1) + (subcommands.isEmpty ? 0 : 1))
+        map(
+            3 + (command.complexity.utf8CodeUnitCount == 0 ? 0 : 1) + (command.docFlags.isEmpty ? 0 : 1)
+                + (command.deprecation == nil ? 0 : 2) + (command.history.isEmpty ? 0 : 1)
+                + (arguments.isEmpty ? 0 : 1) + (subcommands.isEmpty ? 0 : 1))
         bulk("summary")
         bulk(command.summary)
         bulk("since")
         bulk(command.since)
         bulk("group")
         bulk(command.group.rawValue)
-        bulk("complexity")
-        bulk(command.complexity)
+        if command.complexity.utf8CodeUnitCount > 0 {
+            bulk("complexity")
+            bulk(command.complexity)
+        }
+        if !command.docFlags.isEmpty {
+            bulk("doc_flags")
+            statusSet(command.docFlags)
+        }
+        if let deprecation = command.deprecation {
+            bulk("deprecated_since")
+            bulk(deprecation.since)
+            bulk("replaced_by")
+            bulk(deprecation.replacement)
+        }
+        if !command.history.isEmpty {
+            bulk("history")
+            set(command.history.count)
+            for entry in command.history {
+                array(2)
+                bulk(entry.since)
+                bulk(entry.change)
+            }
+        }
         if !arguments.isEmpty {
             bulk("arguments")
             commandArguments(arguments)
@@ -302,8 +347,9 @@ extension ReplyBuffer {
         for argument in arguments {
             let flags = argument.flagNames
             map(
-                2 + (argument.keySpecIndex == nil ? 0 : 1) + (argument.token == nil ? 0 : 1) + (flags.isEmpty ? 0 : 1)
-                    + (argument.arguments.isEmpty ? 0 : 1))
+                2 + (argument.keySpecIndex == nil ? 0 : 1) + (argument.token == nil ? 0 : 1)
+                    + (argument.since == nil ? 0 : 1) + (argument.deprecatedSince == nil ? 0 : 1)
+                    + (flags.isEmpty ? 0 : 1) + (argument.arguments.isEmpty ? 0 : 1))
             bulk("name")
             bulk(argument.name)
             bulk("type")
@@ -315,6 +361,14 @@ extension ReplyBuffer {
             if let token = argument.token {
                 bulk("token")
                 bulk(token)
+            }
+            if let since = argument.since {
+                bulk("since")
+                bulk(since)
+            }
+            if let since = argument.deprecatedSince {
+                bulk("deprecated_since")
+                bulk(since)
             }
             if !flags.isEmpty {
                 bulk("flags")
@@ -339,6 +393,11 @@ extension CommandArgument {
 }
 
 extension Command {
+    /// (addReplyCommandFlags)
+    fileprivate var docFlags: [StaticString] {
+        (deprecation == nil ? [] : ["deprecated"]) + (isInternal ? ["syscmd"] : [])
+    }
+
     /// The flags that COMMAND tells, in its order. (addReplyFlagsForCommand)
     fileprivate var shownFlags: [StaticString] {
         let known: [(CommandFlags, StaticString)] = [

@@ -7,7 +7,7 @@ import MartletRESP
 extension Command {
     static let config = Command(
         "CONFIG", since: "2.0.0", arity: .atLeast(2), complexity: "Depends on subcommand.",
-        summary: "A container for commands about the configuration.",
+        summary: "A container for server configuration commands",
         subcommands: [configGet, configHelp, configResetStatistics, configRewrite, configSet], run: .container)
 
     private static let admin: CommandFlags = [.admin, .noScript, .loading, .stale]
@@ -15,7 +15,9 @@ extension Command {
     private static let configGet = Command(
         "GET", since: "2.0.0", arity: .atLeast(3), flags: admin,
         arguments: "{parameter}...",
-        complexity: "O(N) with N the parameters asked for", summary: "Returns the values of parameters.",
+        history: [("7.0.0", "Added the ability to pass multiple pattern parameters in one call")],
+        complexity: "O(N) when N is the number of configuration parameters provided",
+        summary: "Get the values of configuration parameters",
         run: .node { request, node, client throws(ReplyError) in
             let patterns = (2..<request.count).map { Array(request[$0]) }
             let found = node.configuration.matching(patterns)
@@ -29,7 +31,9 @@ extension Command {
     private static let configSet = Command(
         "SET", since: "2.0.0", arity: .atLeast(4), flags: admin,
         tips: ["request_policy:all_nodes", "response_policy:all_succeeded"], arguments: "{parameter value}...",
-        complexity: "O(N) with N the parameters", summary: "Changes parameters, all or none.",
+        history: [("7.0.0", "Added the ability to set multiple parameters in one call.")],
+        complexity: "O(N) when N is the number of configuration parameters provided",
+        summary: "Set configuration parameters to the given values",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count % 2 == 0 else { throw .syntax }
             let pairs = stride(from: 2, to: request.count, by: 2).map { index in
@@ -53,7 +57,7 @@ extension Command {
     private static let configResetStatistics = Command(
         "RESETSTAT", since: "2.0.0", arity: .exactly(2), flags: admin,
         complexity: "O(1)",
-        summary: "Starts the counters of INFO again.",
+        summary: "Reset the stats returned by INFO",
         run: .node { _, node, client throws(ReplyError) in
             node.resetStatistics()
             client.pointee.reply.ok()
@@ -62,7 +66,7 @@ extension Command {
     private static let configRewrite = Command(
         "REWRITE", since: "2.8.0", arity: .exactly(2), flags: admin,
         complexity: "O(1)",
-        summary: "Writes the configuration that holds now to the file.",
+        summary: "Rewrite the configuration file with the in memory configuration",
         run: .node { _, node, client throws(ReplyError) in
             guard !node.processFacts().configurationPath.isEmpty else {
                 throw .text("ERR The server is running without a config file")

@@ -15,7 +15,8 @@ extension Command {
     static let ping = Command(
         "PING", since: "1.0.0", arity: .atLeast(1), flags: [.fast],
         tips: ["request_policy:all_shards", "response_policy:all_succeeded"], arguments: "[message]",
-        complexity: "O(1)", summary: "Returns the server's liveliness response.",
+        complexity: "O(1)",
+        summary: "Ping the server",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count <= 2 else { throw .wrongArgumentCount("ping") }
             if client.pointee.flags.contains(.subscriber), !client.pointee.reply.isRESP3 {
@@ -33,13 +34,14 @@ extension Command {
     static let echo = Command(
         "ECHO", since: "1.0.0", arity: .exactly(2), flags: [.loading, .stale, .fast],
         arguments: "message",
-        complexity: "O(1)", summary: "Sends the message back.",
+        complexity: "O(1)",
+        summary: "Echo the given string",
         run: .node { request, _, client throws(ReplyError) in client.pointee.reply.bulk(request[1]) })
 
     static let quit = Command(
         "QUIT", since: "1.0.0", arity: .atLeast(1),
         flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy], complexity: "O(1)",
-        summary: "Closes the connection.",
+        summary: "Close the connection",
         run: .node { _, _, client throws(ReplyError) in
             client.pointee.reply.ok()
             client.pointee.flags.insert(.closeAfterReply)
@@ -48,9 +50,10 @@ extension Command {
     static let auth = Command(
         "AUTH", since: "1.0.0", arity: .atLeast(2),
         flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy],
-        arguments: "[username] password",
-        complexity: "O(N) with N the passwords of the user",
-        summary: "Lets a connection in that knows the password.",
+        arguments: "[username@6.0.0] password",
+        history: [("6.0.0", "Added ACL style (username and password).")],
+        complexity: "O(N) where N is the number of passwords defined for the user",
+        summary: "Authenticate to the server",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count <= 3 else { throw .syntax }
             if request.count == 2, !node.requiresPassword {
@@ -70,13 +73,24 @@ extension Command {
         "HELLO", since: "6.0.0", arity: .atLeast(1),
         flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy],
         arguments: "[arguments={protover:integer [AUTH {username password}] [SETNAME clientname]}]",
-        complexity: "O(1)", summary: "Chooses the protocol version; may authenticate and name the connection.",
+        history: [
+            (
+                "6.2.0",
+                """
+                `protover` made optional; when called without arguments the command reports the current connection's \
+                context.
+                """
+            )
+        ],
+        complexity: "O(1)",
+        summary: "Handshake with Redis",
         run: .node { request, node, client throws(ReplyError) in try node.hello(request, client) })
 
     static let select = Command(
         "SELECT", since: "1.0.0", arity: .exactly(2), flags: [.loading, .stale, .fast],
         arguments: "index:integer",
-        complexity: "O(1)", summary: "Chooses the database of the connection.",
+        complexity: "O(1)",
+        summary: "Change the selected database for the current connection",
         run: .node { request, node, client throws(ReplyError) in
             let number = try request.shortInteger(at: 1)
             if node.isClustered, number != 0 { throw .text("ERR SELECT is not allowed in cluster mode") }
@@ -87,7 +101,7 @@ extension Command {
     static let reset = Command(
         "RESET", since: "6.2.0", arity: .exactly(1),
         flags: [.noScript, .loading, .stale, .fast, .noAuth, .allowBusy], complexity: "O(1)",
-        summary: "Puts a connection back to where it started.",
+        summary: "Reset the connection",
         run: .node { _, node, client throws(ReplyError) in
             guard client.pointee.flags.isDisjoint(with: [.replica, .primary]) else {
                 throw .text("ERR can only reset normal client connections")
@@ -100,7 +114,7 @@ extension Command {
 
     static let asking = Command(
         "ASKING", since: "3.0.0", arity: .exactly(1), flags: [.fast], categories: ["connection"], complexity: "O(1)",
-        summary: "Lets the next command use a slot that is being imported, after an ASK redirection.",
+        summary: "Sent by cluster clients after an -ASK redirect",
         run: .node { _, node, client throws(ReplyError) in
             try node.requireCluster()
             client.pointee.flags.insert(.asking)
@@ -109,7 +123,8 @@ extension Command {
 
     static let readonly = Command(
         "READONLY", since: "3.0.0", arity: .exactly(1), flags: [.loading, .stale, .fast], categories: ["connection"],
-        complexity: "O(1)", summary: "Lets a replica answer reads for the slots of its primary.",
+        complexity: "O(1)",
+        summary: "Enables read queries for a connection to a cluster replica node",
         run: .node { _, node, client throws(ReplyError) in
             try node.requireClusterOrRedirection(client)
             client.pointee.flags.insert(.readOnly)
@@ -118,7 +133,8 @@ extension Command {
 
     static let readwrite = Command(
         "READWRITE", since: "3.0.0", arity: .exactly(1), flags: [.loading, .stale, .fast], categories: ["connection"],
-        complexity: "O(1)", summary: "Undoes READONLY.",
+        complexity: "O(1)",
+        summary: "Disables read queries for a connection to a cluster replica node",
         run: .node { _, node, client throws(ReplyError) in
             try node.requireClusterOrRedirection(client)
             client.pointee.flags.remove(.readOnly)

@@ -19,7 +19,12 @@ extension Command {
 
     static let flushall = Command(
         "FLUSHALL", since: "1.0.0", arity: .atLeast(1), flags: [.write], categories: ["keyspace", "dangerous"],
-        tips: ["request_policy:all_shards", "response_policy:all_succeeded"], arguments: "[async=<ASYNC|SYNC>]",
+        tips: ["request_policy:all_shards", "response_policy:all_succeeded"],
+        arguments: "[async=<ASYNC@4.0.0|SYNC@6.2.0>]",
+        history: [
+            ("4.0.0", "Added the `ASYNC` flushing mode modifier."),
+            ("6.2.0", "Added the `SYNC` flushing mode modifier."),
+        ],
         complexity: "O(N) where N is the total number of keys in all databases",
         summary: "Remove all keys from all databases",
         run: .node { request, node, client throws(ReplyError) in
@@ -32,7 +37,12 @@ extension Command {
 
     static let flushdb = Command(
         "FLUSHDB", since: "1.0.0", arity: .atLeast(1), flags: [.write], categories: ["keyspace", "dangerous"],
-        tips: ["request_policy:all_shards", "response_policy:all_succeeded"], arguments: "[async=<ASYNC|SYNC>]",
+        tips: ["request_policy:all_shards", "response_policy:all_succeeded"],
+        arguments: "[async=<ASYNC@4.0.0|SYNC@6.2.0>]",
+        history: [
+            ("4.0.0", "Added the `ASYNC` flushing mode modifier."),
+            ("6.2.0", "Added the `SYNC` flushing mode modifier."),
+        ],
         complexity: "O(N) where N is the number of keys in the selected database",
         summary: "Remove all keys from the current database",
         run: .node { request, node, client throws(ReplyError) in

@@ -23,6 +23,7 @@ package struct DebugSettings: Sendable {
 extension Command {
     static let debug = Command(
         "DEBUG", since: "1.0.0", arity: .atLeast(2), flags: [.admin, .noScript, .loading, .stale],
+        isInternal: true,
         complexity: "Depends on subcommand.", summary: "A container for debugging commands",
         run: .node { request, node, client throws(ReplyError) in
             try node.requireDebugCommand(client)

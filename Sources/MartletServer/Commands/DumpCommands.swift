@@ -33,8 +33,14 @@ extension Command {
         "RESTORE", since: "2.6.0", arity: .atLeast(4), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 1, [.overwrite, .update])], categories: ["dangerous"],
         arguments: """
-            key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds:integer] [FREQ frequency:integer]
+            key ttl:integer serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] [IDLETIME seconds:integer@5.0.0] \
+            [FREQ frequency:integer@5.0.0]
             """,
+        history: [
+            ("3.0.0", "Added the `REPLACE` modifier."),
+            ("5.0.0", "Added the `ABSTTL` modifier."),
+            ("5.0.0", "Added the `IDLETIME` and `FREQ` options."),
+        ],
         complexity: restoreComplexity,
         summary: "Create a key using the provided serialized value, previously obtained using DUMP.",
         run: .data { request, keyspace, reply throws(ReplyError) in try restore(request, &keyspace, &reply) })
@@ -43,8 +49,15 @@ extension Command {
         "RESTORE-ASKING", since: "3.0.0", arity: .atLeast(4), flags: [.write, .denyOutOfMemory, .asking],
         keys: [.one(at: 1, [.overwrite, .update])], categories: ["keyspace", "dangerous"],
         arguments: """
-            key ttl:integer serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds:integer] [FREQ frequency:integer]
+            key ttl:integer serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] [IDLETIME seconds:integer@5.0.0] \
+            [FREQ frequency:integer@5.0.0]
             """,
+        history: [
+            ("3.0.0", "Added the `REPLACE` modifier."),
+            ("5.0.0", "Added the `ABSTTL` modifier."),
+            ("5.0.0", "Added the `IDLETIME` and `FREQ` options."),
+        ],
+        isInternal: true,
         complexity: restoreComplexity, summary: "An internal command for migrating keys in a cluster",
         run: .data { request, keyspace, reply throws(ReplyError) in try restore(request, &keyspace, &reply) })
 

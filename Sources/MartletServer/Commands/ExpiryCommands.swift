@@ -65,7 +65,8 @@ extension Command {
     static let expire = Command(
         "EXPIRE", since: "1.0.0", arity: .atLeast(3), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .update])],
-        arguments: "key seconds:integer [condition=<NX|XX|GT|LT>]",
+        arguments: "key seconds:integer [condition=<NX|XX|GT|LT>@7.0.0]",
+        history: [("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
         complexity: "O(1)",
         summary: "Set a key's time to live in seconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -75,7 +76,8 @@ extension Command {
     static let pexpire = Command(
         "PEXPIRE", since: "2.6.0", arity: .atLeast(3), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .update])],
-        arguments: "key milliseconds:integer [condition=<NX|XX|GT|LT>]",
+        arguments: "key milliseconds:integer [condition=<NX|XX|GT|LT>@7.0.0]",
+        history: [("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
         complexity: "O(1)",
         summary: "Set a key's time to live in milliseconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -85,7 +87,8 @@ extension Command {
     static let expireat = Command(
         "EXPIREAT", since: "1.2.0", arity: .atLeast(3), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .update])],
-        arguments: "key unix-time-seconds:unix-time [condition=<NX|XX|GT|LT>]",
+        arguments: "key unix-time-seconds:unix-time [condition=<NX|XX|GT|LT>@7.0.0]",
+        history: [("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
         complexity: "O(1)",
         summary: "Set the expiration for a key as a UNIX timestamp",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -95,7 +98,8 @@ extension Command {
     static let pexpireat = Command(
         "PEXPIREAT", since: "2.6.0", arity: .atLeast(3), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .update])],
-        arguments: "key unix-time-milliseconds:unix-time [condition=<NX|XX|GT|LT>]",
+        arguments: "key unix-time-milliseconds:unix-time [condition=<NX|XX|GT|LT>@7.0.0]",
+        history: [("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
         complexity: "O(1)",
         summary: "Set the expiration for a key as a UNIX timestamp specified in milliseconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -158,6 +162,7 @@ extension Command {
         "TTL", since: "1.0.0", arity: .exactly(2), flags: [.readonly, .fast],
         keys: [.one(at: 1, [.readOnly, .access])],
         tips: ["nondeterministic_output"], arguments: "key",
+        history: [("2.8.0", "Added the -2 reply.")],
         complexity: "O(1)", summary: "Get the time to live for a key in seconds",
         run: .data { request, keyspace, reply throws(ReplyError) in
             tell(request, from: keyspace.now, unit: 1000, &keyspace, &reply)
@@ -167,6 +172,7 @@ extension Command {
         "PTTL", since: "2.6.0", arity: .exactly(2), flags: [.readonly, .fast],
         keys: [.one(at: 1, [.readOnly, .access])],
         tips: ["nondeterministic_output"], arguments: "key",
+        history: [("2.8.0", "Added the -2 reply.")],
         complexity: "O(1)",
         summary: "Get the time to live for a key in milliseconds",
         run: .data { request, keyspace, reply throws(ReplyError) in

@@ -47,6 +47,7 @@ extension Command {
     static let exists = Command(
         "EXISTS", since: "1.0.0", arity: .atLeast(2), flags: [.readonly, .fast], keys: [.all(from: 1, [.readOnly])],
         tips: ["request_policy:multi_shard", "response_policy:agg_sum"], arguments: "key...",
+        history: [("3.0.3", "Accepts multiple `key` arguments.")],
         complexity: "O(N) where N is the number of keys to check.", summary: "Determine if a key exists",
         run: .data { request, keyspace, reply throws(ReplyError) in
             var found = 0
@@ -126,6 +127,7 @@ extension Command {
         "RENAMENX", since: "1.0.0", arity: .exactly(3), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .delete]), .one(at: 2, [.overwrite, .insert])],
         arguments: "key newkey:key#1",
+        history: [("3.2.0", "The command no longer returns an error when source and destination names are the same.")],
         complexity: "O(1)", summary: "Rename a key, only if the new key does not exist",
         run: .data { request, keyspace, reply throws(ReplyError) in
             reply.integer(try rename(request, &keyspace, replacing: false) ? 1 : 0)

@@ -19,7 +19,8 @@ extension Command {
     static let geoadd = Command(
         "GEOADD", since: "3.2.0", arity: .atLeast(5), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 1, [.readWrite, .update])],
-        arguments: "key [condition=<NX|XX>] [change=CH] {longitude:double latitude:double member}...",
+        arguments: "key [condition=<NX|XX>@6.2.0] [change=CH@6.2.0] {longitude:double latitude:double member}...",
+        history: [("6.2.0", "Added the `CH`, `NX` and `XX` options.")],
         complexity: "O(log(N)) for each item added, where N is the number of elements in the sorted set.",
         summary: "Add one or more geospatial items in the geospatial index represented using a sorted set",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -139,6 +140,7 @@ extension Command {
             radius:double unit=<M|KM|FT|MI>}|box={BYBOX width:double height:double unit=<M|KM|FT|MI>}> \
             [order=<ASC|DESC>] [count={COUNT count:integer [ANY]}] [WITHCOORD] [WITHDIST] [WITHHASH]
             """,
+        history: [("7.0.0", "Added support for uppercase unit names.")],
         complexity: """
             O(N+log(M)) where N is the number of elements in the grid-aligned bounding box area around the shape \
             provided as the filter and M is the number of items inside the shape
@@ -158,6 +160,7 @@ extension Command {
             by=<circle={BYRADIUS radius:double unit=<M|KM|FT|MI>}|box={BYBOX width:double height:double \
             unit=<M|KM|FT|MI>}> [order=<ASC|DESC>] [count={COUNT count:integer [ANY]}] [STOREDIST]
             """,
+        history: [("7.0.0", "Added support for uppercase unit names.")],
         complexity: """
             O(N+log(M)) where N is the number of elements in the grid-aligned bounding box area around the shape \
             provided as the filter and M is the number of items inside the shape
@@ -183,8 +186,13 @@ extension Command {
         ],
         arguments: """
             key longitude:double latitude:double radius:double unit=<M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
-            [count={COUNT count:integer [ANY]}] [order=<ASC|DESC>] [STORE key#1] [STOREDIST key#2]
+            [count={COUNT count:integer [ANY@6.2.0]}] [order=<ASC|DESC>] [STORE key#1] [STOREDIST key#2]
             """,
+        history: [
+            ("6.2.0", "Added the `ANY` option for `COUNT`."),
+            ("7.0.0", "Added support for uppercase unit names."),
+        ],
+        deprecated: ("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument"),
         complexity: """
             O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by \
             center and radius and M is the number of items inside the index.
@@ -202,8 +210,10 @@ extension Command {
         keys: [.one(at: 1, [.readOnly, .access])],
         arguments: """
             key longitude:double latitude:double radius:double unit=<M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
-            [count={COUNT count:integer [ANY]}] [order=<ASC|DESC>]
+            [count={COUNT count:integer [ANY@6.2.0]}] [order=<ASC|DESC>]
             """,
+        history: [("6.2.0", "Added the `ANY` option for `COUNT`.")],
+        deprecated: ("6.2.0", "`GEOSEARCH` with the `BYRADIUS` argument"),
         complexity: """
             O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by \
             center and radius and M is the number of items inside the index.
@@ -228,6 +238,8 @@ extension Command {
             key member radius:double unit=<M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count={COUNT count:integer \
             [ANY]}] [order=<ASC|DESC>] [STORE key#1] [STOREDIST key#2]
             """,
+        history: [("7.0.0", "Added support for uppercase unit names.")],
+        deprecated: ("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments"),
         complexity: """
             O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by \
             center and radius and M is the number of items inside the index.
@@ -247,6 +259,7 @@ extension Command {
             key member radius:double unit=<M|KM|FT|MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count={COUNT count:integer \
             [ANY]}] [order=<ASC|DESC>]
             """,
+        deprecated: ("6.2.0", "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments"),
         complexity: """
             O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by \
             center and radius and M is the number of items inside the index.

@@ -22,6 +22,7 @@ extension Command {
         "HSET", since: "2.0.0", arity: .atLeast(4), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .update])],
         arguments: "key field_value={field value}...",
+        history: [("4.0.0", "Accepts multiple `field` and `value` arguments.")],
         complexity: """
             O(1) for each field/value pair added, so O(N) to add N field/value pairs when the command is called with \
             multiple field/value pairs.
@@ -36,6 +37,7 @@ extension Command {
         "HMSET", since: "2.0.0", arity: .atLeast(4), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .update])],
         arguments: "key field_value={field value}...",
+        deprecated: ("4.0.0", "`HSET` with multiple field-value pairs"),
         complexity: "O(N) where N is the number of fields being set.",
         summary: "Set multiple hash fields to multiple values",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -170,6 +172,7 @@ extension Command {
         "HDEL", since: "2.0.0", arity: .atLeast(3), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .delete])],
         arguments: "key field...",
+        history: [("2.4.0", "Accepts multiple `field` arguments.")],
         complexity: "O(N) where N is the number of fields to be removed.", summary: "Delete one or more hash fields",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let key = request.firstKey

@@ -151,6 +151,7 @@ extension Command {
         "PFDEBUG", since: "2.8.9", arity: .exactly(3), flags: [.write, .denyOutOfMemory, .admin],
         keys: [.one(at: 2, [.readWrite, .access])],
         arguments: "subcommand key",
+        isInternal: true,
         complexity: "N/A", summary: "Internal commands for debugging HyperLogLog values",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let key = keyspace.key(request[2])
@@ -186,6 +187,7 @@ extension Command {
 
     static let pfselftest = Command(
         "PFSELFTEST", since: "2.8.9", arity: .exactly(1), flags: [.admin],
+        isInternal: true,
         complexity: "N/A", summary: "An internal command for testing HyperLogLog values",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try testRegisters(&keyspace.random)

@@ -57,8 +57,15 @@ extension Command {
         tips: ["nondeterministic_output"],
         arguments: """
             host port:integer key_or_empty_string=<key|empty_string=''> destination-db:integer timeout:integer \
-            [COPY] [REPLACE] [authentication=<[AUTH password]|[AUTH2 {username password}]>] [KEYS key#1]...
+            [COPY@3.0.0] [REPLACE@3.0.0] [authentication=<[AUTH password@4.0.7]|[AUTH2 {username password}@6.0.0]>] \
+            [KEYS key#1@3.0.6]...
             """,
+        history: [
+            ("3.0.0", "Added the `COPY` and `REPLACE` options."),
+            ("3.0.6", "Added the `KEYS` option."),
+            ("4.0.7", "Added the `AUTH` option."),
+            ("6.0.0", "Added the `AUTH2` option."),
+        ],
         complexity:
             "This command actually executes a DUMP+DEL in the source instance, and a RESTORE in the target instance. See the pages of these commands for time complexity. Also an O(N) data transfer between the two instances is performed.",
         summary: "Atomically transfer a key from a Redis instance to another one.",

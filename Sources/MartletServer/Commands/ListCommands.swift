@@ -22,7 +22,9 @@ extension Command {
     static let lpush = Command(
         "LPUSH", since: "1.0.0", arity: .atLeast(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .insert])],
-        arguments: "key element...", complexity: pushComplexity,
+        arguments: "key element...",
+        history: [("2.4.0", "Accepts multiple `element` arguments.")],
+        complexity: pushComplexity,
         summary: "Prepend one or multiple elements to a list",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try push(request, at: .head, mayCreate: true, &keyspace, &reply)
@@ -31,7 +33,9 @@ extension Command {
     static let rpush = Command(
         "RPUSH", since: "1.0.0", arity: .atLeast(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .insert])],
-        arguments: "key element...", complexity: pushComplexity,
+        arguments: "key element...",
+        history: [("2.4.0", "Accepts multiple `element` arguments.")],
+        complexity: pushComplexity,
         summary: "Append one or multiple elements to a list",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try push(request, at: .tail, mayCreate: true, &keyspace, &reply)
@@ -40,7 +44,9 @@ extension Command {
     static let lpushx = Command(
         "LPUSHX", since: "2.2.0", arity: .atLeast(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .insert])],
-        arguments: "key element...", complexity: pushComplexity,
+        arguments: "key element...",
+        history: [("4.0.0", "Accepts multiple `element` arguments.")],
+        complexity: pushComplexity,
         summary: "Prepend an element to a list, only if the list exists",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try push(request, at: .head, mayCreate: false, &keyspace, &reply)
@@ -49,7 +55,9 @@ extension Command {
     static let rpushx = Command(
         "RPUSHX", since: "2.2.0", arity: .atLeast(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .insert])],
-        arguments: "key element...", complexity: pushComplexity,
+        arguments: "key element...",
+        history: [("4.0.0", "Accepts multiple `element` arguments.")],
+        complexity: pushComplexity,
         summary: "Append an element to a list, only if the list exists",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try push(request, at: .tail, mayCreate: false, &keyspace, &reply)
@@ -229,7 +237,9 @@ extension Command {
     static let lpop = Command(
         "LPOP", since: "1.0.0", arity: .atLeast(2), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .delete])],
-        arguments: "key [count:integer]", complexity: "O(N) where N is the number of elements returned",
+        arguments: "key [count:integer@6.2.0]",
+        history: [("6.2.0", "Added the `count` argument.")],
+        complexity: "O(N) where N is the number of elements returned",
         summary: "Remove and get the first elements in a list",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try pop(request, from: .head, "lpop", &keyspace, &reply)
@@ -238,7 +248,9 @@ extension Command {
     static let rpop = Command(
         "RPOP", since: "1.0.0", arity: .atLeast(2), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .delete])],
-        arguments: "key [count:integer]", complexity: "O(N) where N is the number of elements returned",
+        arguments: "key [count:integer@6.2.0]",
+        history: [("6.2.0", "Added the `count` argument.")],
+        complexity: "O(N) where N is the number of elements returned",
         summary: "Remove and get the last elements in a list",
         run: .data { request, keyspace, reply throws(ReplyError) in
             try pop(request, from: .tail, "rpop", &keyspace, &reply)
@@ -339,6 +351,7 @@ extension Command {
         "RPOPLPUSH", since: "1.2.0", arity: .exactly(3), flags: [.write, .denyOutOfMemory],
         keys: [.one(at: 1, [.readWrite, .access, .delete]), .one(at: 2, [.readWrite, .insert])],
         arguments: "source:key destination:key#1",
+        deprecated: ("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
         complexity: "O(1)", summary: "Remove the last element in a list, prepend it to another list and return it",
         run: .data { request, keyspace, reply throws(ReplyError) in
             if try !keyspace.moveElement(request, from: .tail, to: .head, &reply) { reply.null() }
@@ -351,7 +364,9 @@ extension Command {
     static let blpop = Command(
         "BLPOP", since: "2.0.0", arity: .atLeast(3), flags: [.write, .noScript, .blocking],
         keys: [KeySpec([.readWrite, .access, .delete], begin: .index(1), find: .range(last: -2, step: 1, limit: 0))],
-        arguments: "key... timeout:double", complexity: "O(N) where N is the number of provided keys.",
+        arguments: "key... timeout:double",
+        history: [("6.0.0", "`timeout` is interpreted as a double instead of an integer.")],
+        complexity: "O(N) where N is the number of provided keys.",
         summary: "Remove and get the first element in a list, or block until one is available",
         run: .node { request, node, client throws(ReplyError) in
             try blockingPop(request, &node, client) { request, key, entry, keyspace, reply throws(ReplyError) in
@@ -363,7 +378,9 @@ extension Command {
     static let brpop = Command(
         "BRPOP", since: "2.0.0", arity: .atLeast(3), flags: [.write, .noScript, .blocking],
         keys: [KeySpec([.readWrite, .access, .delete], begin: .index(1), find: .range(last: -2, step: 1, limit: 0))],
-        arguments: "key... timeout:double", complexity: "O(N) where N is the number of provided keys.",
+        arguments: "key... timeout:double",
+        history: [("6.0.0", "`timeout` is interpreted as a double instead of an integer.")],
+        complexity: "O(N) where N is the number of provided keys.",
         summary: "Remove and get the last element in a list, or block until one is available",
         run: .node { request, node, client throws(ReplyError) in
             try blockingPop(request, &node, client) { request, key, entry, keyspace, reply throws(ReplyError) in
@@ -437,6 +454,8 @@ extension Command {
         "BRPOPLPUSH", since: "2.2.0", arity: .exactly(4), flags: [.write, .denyOutOfMemory, .noScript, .blocking],
         keys: [.one(at: 1, [.readWrite, .access, .delete]), .one(at: 2, [.readWrite, .insert])],
         arguments: "source:key destination:key#1 timeout:double",
+        history: [("6.0.0", "`timeout` is interpreted as a double instead of an integer.")],
+        deprecated: ("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
         complexity: "O(1)",
         summary: "Pop an element from a list, push it to another list and return it; or block until one is available",
         run: .node { request, node, client throws(ReplyError) in

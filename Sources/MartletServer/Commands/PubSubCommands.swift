@@ -168,7 +168,7 @@ extension Command {
         })
 
     private static let pubsubHelp = help(
-        since: "6.2.0",
+        since: "6.2.0", categories: ["-pubsub"],
         [
             "CHANNELS [<pattern>]",
             "    Return the currently active channels matching a <pattern> (default: '*').",

@@ -11,42 +11,53 @@ extension Command {
     static let psync = Command(
         "PSYNC", since: "2.8.0", arity: .atLeast(3), flags: [.admin, .noScript, .noAsyncLoading, .noMulti],
         arguments: "replicationid offset:integer",
-        complexity: "O(1), when a partial resynchronization is possible.",
-        summary: "Goes on with the replication stream from an offset, or begins with everything.",
+        complexity: "",
+        summary: "Internal command used for replication",
         run: .node { request, node, client throws(ReplyError) in try node.synchronizeReplica(request, client) })
 
     static let sync = Command(
         "SYNC", since: "1.0.0", arity: .exactly(1), flags: [.admin, .noScript, .noAsyncLoading, .noMulti],
-        complexity: "O(1)", summary: "Sends the whole data set, then the replication stream.",
+        complexity: "",
+        summary: "Internal command used for replication",
         run: .node { request, node, client throws(ReplyError) in try node.synchronizeReplica(request, client) })
 
     static let replconf = Command(
         "REPLCONF", since: "3.0.0", arity: .atLeast(1), flags: [.admin, .noScript, .loading, .stale, .allowBusy],
-        complexity: "O(1)", summary: "What a replica tells its primary about itself.",
+        isInternal: true,
+        complexity: "O(1)",
+        summary: "An internal command for configuring the replication stream",
         run: .node { request, node, client throws(ReplyError) in try node.configureReplica(request, client) })
 
     static let replicaof = Command(
         "REPLICAOF", since: "5.0.0", arity: .exactly(3), flags: [.admin, .noScript, .stale, .noAsyncLoading],
         arguments: "args=<host-port={host port:integer}|no-one={NO! ONE}>",
-        complexity: "O(1)", summary: "Follows another server, or with NO ONE stops following.",
+        complexity: "O(1)",
+        summary: "Make the server a replica of another instance, or promote it as master.",
         run: .node { request, node, client throws(ReplyError) in try node.replicaOf(request, client) })
 
     static let slaveof = Command(
         "SLAVEOF", since: "1.0.0", arity: .exactly(3), flags: [.admin, .noScript, .stale, .noAsyncLoading],
         arguments: "args=<host-port={host port:integer}|no-one={NO! ONE}>",
-        complexity: "O(1)", summary: "Follows another server, or with NO ONE stops following.",
+        deprecated: ("5.0.0", "`REPLICAOF`"),
+        complexity: "O(1)",
+        summary: "Make the server a replica of another instance, or promote it as master.",
         run: .node { request, node, client throws(ReplyError) in try node.replicaOf(request, client) })
 
     static let role = Command(
         "ROLE", since: "2.8.12", arity: .exactly(1), flags: [.noScript, .loading, .stale, .fast],
-        categories: ["admin", "dangerous"], complexity: "O(1)", summary: "Tells the replication role.",
+        categories: ["admin", "dangerous"], complexity: "O(1)",
+        summary: "Return the role of the instance in the context of replication",
         run: .node { _, node, client throws(ReplyError) in node.writeRole(to: &client.pointee.reply) })
 
     static let wait = Command(
         "WAIT", since: "3.0.0", arity: .exactly(3), flags: [.noScript], categories: ["connection", "-keyspace"],
         tips: ["request_policy:all_shards", "response_policy:agg_min"],
         arguments: "numreplicas:integer timeout:integer",
-        complexity: "O(1)", summary: "Waits until replicas have acknowledged this client's writes.",
+        complexity: "O(1)",
+        summary: """
+            Wait for the synchronous replication of all the write commands sent in the context of the current \
+            connection
+            """,
         run: .node { request, node, client throws(ReplyError) in
             guard !node.isFollowing else {
                 throw .text(

@@ -46,7 +46,8 @@ extension Command {
     static let scan = Command(
         "SCAN", since: "2.8.0", arity: .atLeast(2), flags: [.readonly],
         tips: ["nondeterministic_output", "request_policy:special"],
-        arguments: "cursor:integer [MATCH pattern:pattern] [COUNT count:integer] [TYPE type]",
+        arguments: "cursor:integer [MATCH pattern:pattern] [COUNT count:integer] [TYPE type@6.0.0]",
+        history: [("6.0.0", "Added the `TYPE` subcommand.")],
         complexity: """
             O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to \
             return back to 0. N is the number of elements inside the collection.

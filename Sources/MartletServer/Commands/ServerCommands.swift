@@ -14,15 +14,18 @@ extension Command {
         categories: ["admin", "dangerous"],
         tips: ["nondeterministic_output"],
         complexity: "O(1)",
-        summary: "Returns when the data were last saved, or the server was started.",
+        summary: "Get the UNIX time stamp of the last successful save to disk",
         run: .node { _, node, client throws(ReplyError) in client.pointee.reply.integer(node.startTime.unixSeconds) })
 
     static let shutdown = Command(
         "SHUTDOWN", since: "1.0.0", arity: .atLeast(1),
         flags: [.admin, .noScript, .loading, .stale, .noMulti, .allowBusy],
-        arguments: "[<NOSAVE|SAVE>] [NOW] [FORCE] [ABORT]",
-        complexity: "O(N) when saving, where N is the total number of keys in all databases; otherwise O(1)",
-        summary: "Ends the server.",
+        arguments: "[<NOSAVE|SAVE>] [NOW@7.0.0] [FORCE@7.0.0] [ABORT@7.0.0]",
+        history: [("7.0.0", "Added the `NOW`, `FORCE` and `ABORT` modifiers.")],
+        complexity: """
+            O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)
+            """,
+        summary: "Synchronously save the dataset to disk and then shut down the server",
         run: .node { request, node, client throws(ReplyError) in
             var flags: ShutdownFlags = []
             var isAbort = false
@@ -55,27 +58,29 @@ extension Command {
 
     static let acl = Command(
         "ACL", since: "6.0.0", arity: .atLeast(2), complexity: "Depends on subcommand.",
-        summary: "A container for commands about users and what they may do.",
+        summary: "A container for Access List Control commands ",
         subcommands: [aclCategories, aclGetUser, aclHelp, aclList, aclUsers, aclWhoAmI], run: .container)
 
     private static let admin: CommandFlags = [.admin, .noScript, .loading, .stale]
 
     private static let aclWhoAmI = Command(
         "WHOAMI", since: "6.0.0", arity: .exactly(2), flags: [.noScript, .loading, .stale], complexity: "O(1)",
-        summary: "Returns the user of the connection.",
+        summary: "Return the name of the user associated to the current connection",
         run: .node { _, _, client throws(ReplyError) in client.pointee.reply.bulk(client.pointee.user) })
 
     private static let aclUsers = Command(
-        "USERS", since: "6.0.0", arity: .exactly(2), flags: admin, complexity: "O(N) with N the users",
-        summary: "Lists the users.",
+        "USERS", since: "6.0.0", arity: .exactly(2), flags: admin,
+        complexity: "O(N). Where N is the number of configured users.",
+        summary: "List the username of all the configured ACL rules",
         run: .node { _, _, client throws(ReplyError) in
             client.pointee.reply.array(1)
             client.pointee.reply.bulk("default")
         })
 
     private static let aclList = Command(
-        "LIST", since: "6.0.0", arity: .exactly(2), flags: admin, complexity: "O(N) with N the users",
-        summary: "Lists the users and their rules.",
+        "LIST", since: "6.0.0", arity: .exactly(2), flags: admin,
+        complexity: "O(N). Where N is the number of configured users.",
+        summary: "List the current ACL rules in ACL config file format",
         run: .node { _, node, client throws(ReplyError) in
             let password = node.passwordDigest.map { "#" + $0 } ?? "nopass"
             client.pointee.reply.array(1)
@@ -85,7 +90,18 @@ extension Command {
     private static let aclGetUser = Command(
         "GETUSER", since: "6.0.0", arity: .exactly(3), flags: admin,
         arguments: "username",
-        complexity: "O(N) with N the rules of the user", summary: "Returns the rules of a user.",
+        history: [
+            ("6.2.0", "Added Pub/Sub channel patterns."),
+            (
+                "7.0.0",
+                """
+                Added selectors and changed the format of key and channel patterns from a list to their rule \
+                representation.
+                """
+            ),
+        ],
+        complexity: "O(N). Where N is the number of password, command and pattern rules that the user has.",
+        summary: "Get the rules for a specific ACL user",
         run: .node { request, node, client throws(ReplyError) in
             guard request[2].elementsEqual(StaticString("default").bytes) else { return client.pointee.reply.null() }
             let digest = node.passwordDigest
@@ -109,7 +125,7 @@ extension Command {
         "CAT", since: "6.0.0", arity: .atLeast(2), flags: [.noScript, .loading, .stale],
         arguments: "[categoryname]",
         complexity: "O(1) since the categories and commands are a fixed set.",
-        summary: "Lists the categories of commands, or the commands of a category.",
+        summary: "List the ACL categories or the commands inside a category",
         run: .node { request, node, client throws(ReplyError) in
             guard request.count <= 3 else { throw request.unknownSubcommand }
             guard request.count == 3 else {

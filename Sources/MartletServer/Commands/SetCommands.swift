@@ -21,6 +21,7 @@ extension Command {
         "SADD", since: "1.0.0", arity: .atLeast(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .insert])],
         arguments: "key member...",
+        history: [("2.4.0", "Accepts multiple `member` arguments.")],
         complexity: """
             O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.
             """,
@@ -37,6 +38,7 @@ extension Command {
     static let srem = Command(
         "SREM", since: "1.0.0", arity: .atLeast(3), flags: [.write, .fast], keys: [.one(at: 1, [.readWrite, .delete])],
         arguments: "key member...",
+        history: [("2.4.0", "Accepts multiple `member` arguments.")],
         complexity: "O(N) where N is the number of members to be removed.",
         summary: "Remove one or more members from a set",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -146,7 +148,8 @@ extension Command {
     static let spop = Command(
         "SPOP", since: "1.0.0", arity: .atLeast(2), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .delete])],
-        tips: ["nondeterministic_output"], arguments: "key [count:integer]",
+        tips: ["nondeterministic_output"], arguments: "key [count:integer@3.2.0]",
+        history: [("3.2.0", "Added the `count` argument.")],
         complexity: "Without the count argument O(1), otherwise O(N) where N is the value of the passed count.",
         summary: "Remove and return one or multiple random members from a set",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -211,7 +214,8 @@ extension Command {
     static let srandmember = Command(
         "SRANDMEMBER", since: "1.0.0", arity: .atLeast(2), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
-        tips: ["nondeterministic_output"], arguments: "key [count:integer]",
+        tips: ["nondeterministic_output"], arguments: "key [count:integer@2.6.0]",
+        history: [("2.6.0", "Added the optional `count` argument.")],
         complexity: """
             Without the count argument O(1), otherwise O(N) where N is the absolute value of the passed count.
             """,

@@ -25,8 +25,14 @@ extension Command {
         "ZADD", since: "1.2.0", arity: .atLeast(4), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .update])],
         arguments: """
-            key [condition=<NX|XX>] [comparison=<GT|LT>] [change=CH] [increment=INCR] {score:double member}...
+            key [condition=<NX|XX>@3.0.2] [comparison=<GT|LT>@6.2.0] [change=CH@3.0.2] [increment=INCR@3.0.2] \
+            {score:double member}...
             """,
+        history: [
+            ("2.4.0", "Accepts multiple elements."),
+            ("3.0.2", "Added the `XX`, `NX`, `CH` and `INCR` options."),
+            ("6.2.0", "Added the `GT` and `LT` options."),
+        ],
         complexity: "O(log(N)) for each item added, where N is the number of elements in the sorted set.",
         summary: "Add one or more members to a sorted set, or update its score if it already exists",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -160,6 +166,7 @@ extension Command {
         "ZREM", since: "1.2.0", arity: .atLeast(3), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .delete])],
         arguments: "key member...",
+        history: [("2.4.0", "Accepts multiple elements.")],
         complexity: """
             O(M*log(N)) with N being the number of elements in the sorted set and M the number of elements to be \
             removed.
@@ -435,8 +442,10 @@ extension Command {
         "ZRANGE", since: "1.2.0", arity: .atLeast(4), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
         arguments: """
-            key start stop [sortby=<BYSCORE|BYLEX>] [REV] [LIMIT {offset:integer count:integer}] [WITHSCORES]
+            key start stop [sortby=<BYSCORE|BYLEX>@6.2.0] [REV@6.2.0] [LIMIT {offset:integer count:integer}@6.2.0] \
+            [WITHSCORES]
             """,
+        history: [("6.2.0", "Added the `REV`, `BYSCORE`, `BYLEX` and `LIMIT` options.")],
         complexity: """
             O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements returned.
             """,
@@ -449,6 +458,7 @@ extension Command {
         "ZREVRANGE", since: "1.2.0", arity: .atLeast(4), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
         arguments: "key start:integer stop:integer [WITHSCORES]",
+        deprecated: ("6.2.0", "`ZRANGE` with the `REV` argument"),
         complexity: """
             O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements returned.
             """,
@@ -460,7 +470,9 @@ extension Command {
     static let zrangebyscore = Command(
         "ZRANGEBYSCORE", since: "1.0.5", arity: .atLeast(4), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
-        arguments: "key min:double max:double [WITHSCORES] [LIMIT {offset:integer count:integer}]",
+        arguments: "key min:double max:double [WITHSCORES@2.0.0] [LIMIT {offset:integer count:integer}]",
+        history: [("2.0.0", "Added the `WITHSCORES` modifier.")],
+        deprecated: ("6.2.0", "`ZRANGE` with the `BYSCORE` argument"),
         complexity: """
             O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements being \
             returned. If M is constant (e.g. always asking for the first 10 elements with LIMIT), you can consider \
@@ -475,6 +487,8 @@ extension Command {
         "ZREVRANGEBYSCORE", since: "2.2.0", arity: .atLeast(4), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
         arguments: "key max:double min:double [WITHSCORES] [LIMIT {offset:integer count:integer}]",
+        history: [("2.1.6", "`min` and `max` can be exclusive.")],
+        deprecated: ("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments"),
         complexity: """
             O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements being \
             returned. If M is constant (e.g. always asking for the first 10 elements with LIMIT), you can consider \
@@ -489,6 +503,7 @@ extension Command {
         "ZRANGEBYLEX", since: "2.8.9", arity: .atLeast(4), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
         arguments: "key min max [LIMIT {offset:integer count:integer}]",
+        deprecated: ("6.2.0", "`ZRANGE` with the `BYLEX` argument"),
         complexity: """
             O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements being \
             returned. If M is constant (e.g. always asking for the first 10 elements with LIMIT), you can consider \
@@ -503,6 +518,7 @@ extension Command {
         "ZREVRANGEBYLEX", since: "2.8.9", arity: .atLeast(4), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])],
         arguments: "key max min [LIMIT {offset:integer count:integer}]",
+        deprecated: ("6.2.0", "`ZRANGE` with the `REV` and `BYLEX` arguments"),
         complexity: """
             O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements being \
             returned. If M is constant (e.g. always asking for the first 10 elements with LIMIT), you can consider \
@@ -786,6 +802,7 @@ extension Command {
         "BZPOPMIN", since: "5.0.0", arity: .atLeast(3), flags: [.write, .noScript, .fast, .blocking],
         keys: [KeySpec([.readWrite, .access, .delete], begin: .index(1), find: .range(last: -2, step: 1, limit: 0))],
         arguments: "key... timeout:double",
+        history: [("6.0.0", "`timeout` is interpreted as a double instead of an integer.")],
         complexity: "O(log(N)) with N being the number of elements in the sorted set.",
         summary: """
             Remove and return the member with the lowest score from one or more sorted sets, or block until one is \
@@ -806,6 +823,7 @@ extension Command {
         "BZPOPMAX", since: "5.0.0", arity: .atLeast(3), flags: [.write, .noScript, .fast, .blocking],
         keys: [KeySpec([.readWrite, .access, .delete], begin: .index(1), find: .range(last: -2, step: 1, limit: 0))],
         arguments: "key... timeout:double",
+        history: [("6.0.0", "`timeout` is interpreted as a double instead of an integer.")],
         complexity: "O(log(N)) with N being the number of elements in the sorted set.",
         summary: """
             Remove and return the member with the highest score from one or more sorted sets, or block until one is \

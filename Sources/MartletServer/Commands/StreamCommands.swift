@@ -32,9 +32,13 @@ extension Command {
         ],
         tips: ["nondeterministic_output"],
         arguments: """
-            key [NOMKSTREAM] [trim={strategy=<MAXLEN|MINID> [operator=<equal='='|approximately=~>] threshold \
-            [LIMIT count:integer]}] id_or_auto=<auto_id=*|id> field_value={field value}...
+            key [NOMKSTREAM@6.2.0] [trim={strategy=<MAXLEN|MINID@6.2.0> [operator=<equal='='|approximately=~>] \
+            threshold [LIMIT count:integer@6.2.0]}] id_or_auto=<auto_id=*|id> field_value={field value}...
             """,
+        history: [
+            ("6.2.0", "Added the `NOMKSTREAM` option, `MINID` trimming strategy and the `LIMIT` option."),
+            ("7.0.0", "Added support for the `<ms>-*` explicit ID form."),
+        ],
         complexity: "O(1) when adding a new entry, O(N) when trimming where N being the number of entries evicted.",
         summary: "Appends a new entry to a stream",
         run: .data { request, keyspace, reply throws(ReplyError) in
@@ -99,8 +103,10 @@ extension Command {
         "XTRIM", since: "5.0.0", arity: .atLeast(4), flags: [.write], keys: [.one(at: 1, [.readWrite, .delete])],
         tips: ["nondeterministic_output"],
         arguments: """
-            key trim={strategy=<MAXLEN|MINID> [operator=<equal='='|approximately=~>] threshold [LIMIT count:integer]}
+            key trim={strategy=<MAXLEN|MINID@6.2.0> [operator=<equal='='|approximately=~>] threshold \
+            [LIMIT count:integer@6.2.0]}
             """,
+        history: [("6.2.0", "Added the `MINID` trimming strategy and the `LIMIT` option.")],
         complexity: """
             O(N), with N being the number of evicted entries. Constant times are very small however, since entries are \
             organized in macro nodes containing multiple entries that can be released with a single deallocation.
@@ -144,7 +150,8 @@ extension Command {
     static let xsetid = Command(
         "XSETID", since: "5.0.0", arity: .atLeast(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .update])],
-        arguments: "key last-id [ENTRIESADDED entries_added:integer] [MAXDELETEDID max_deleted_entry_id]",
+        arguments: "key last-id [ENTRIESADDED entries_added:integer@7.0.0] [MAXDELETEDID max_deleted_entry_id@7.0.0]",
+        history: [("7.0.0", "Added the `entries_added` and `max_deleted_entry_id` arguments.")],
         complexity: "O(1)", summary: "An internal command for replicating stream values",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let id = try request.streamID(at: 2)
@@ -315,6 +322,7 @@ extension Command {
     static let xrange = Command(
         "XRANGE", since: "5.0.0", arity: .atLeast(4), flags: [.readonly], keys: [.one(at: 1, [.readOnly, .access])],
         arguments: "key start end [COUNT count:integer]",
+        history: [("6.2.0", "Added exclusive ranges.")],
         complexity: """
             O(N) with N being the number of elements being returned. If N is constant (e.g. always asking for the first \
             10 elements with COUNT), you can consider it O(1).
@@ -327,6 +335,7 @@ extension Command {
     static let xrevrange = Command(
         "XREVRANGE", since: "5.0.0", arity: .atLeast(4), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])], arguments: "key end start [COUNT count:integer]",
+        history: [("6.2.0", "Added exclusive ranges.")],
         complexity: """
             O(N) with N being the number of elements returned. If N is constant (e.g. always asking for the first 10 \
             elements with COUNT), you can consider it O(1).
@@ -370,6 +379,16 @@ extension Command {
     private static let xinfoStream = Command(
         "STREAM", since: "5.0.0", arity: .atLeast(3), flags: [.readonly], keys: [.one(at: 2, [.readOnly, .access])],
         arguments: "key [FULL full={[COUNT count:integer]}]",
+        history: [
+            ("6.0.0", "Added the `FULL` modifier."),
+            (
+                "7.0.0",
+                """
+                Added the `max-deleted-entry-id`, `entries-added`, `recorded-first-entry-id`, `entries-read` and \
+                `lag` fields
+                """
+            ),
+        ],
         complexity: "O(1)", summary: "Get information about a stream",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard let stream = try keyspace.namedStream(request) else { throw .noSuchKey }
@@ -411,6 +430,7 @@ extension Command {
     private static let xinfoGroups = Command(
         "GROUPS", since: "5.0.0", arity: .exactly(3), flags: [.readonly], keys: [.one(at: 2, [.readOnly, .access])],
         arguments: "key",
+        history: [("7.0.0", "Added the `entries-read` and `lag` fields")],
         complexity: "O(1)", summary: "List the consumer groups of a stream",
         run: .data { request, keyspace, reply throws(ReplyError) in
             guard let stream = try keyspace.namedStream(request) else { throw .noSuchKey }

@@ -25,6 +25,7 @@ extension Command {
         arguments: """
             key groupname id=<id|new_id=$> [MKSTREAM] [entries_read=ENTRIESREAD entries_read:integer]
             """,
+        history: [("7.0.0", "Added the `entries_read` named argument.")],
         complexity: "O(1)", summary: "Create a consumer group.",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let options = try StreamGroupOptions(request, mayMakeStream: true)
@@ -50,6 +51,7 @@ extension Command {
     private static let xgroupSetid = Command(
         "SETID", since: "5.0.0", arity: .atLeast(5), flags: [.write], keys: [.one(at: 2, [.readWrite, .update])],
         arguments: "key groupname id=<id|new_id=$> [entries_read=ENTRIESREAD entries_read:integer]",
+        history: [("7.0.0", "Added the optional `entries_read` argument.")],
         complexity: "O(1)", summary: "Set a consumer group to an arbitrary last delivered ID value.",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let options = try StreamGroupOptions(request, mayMakeStream: false)
@@ -204,7 +206,8 @@ extension Command {
     static let xpending = Command(
         "XPENDING", since: "5.0.0", arity: .atLeast(3), flags: [.readonly],
         keys: [.one(at: 1, [.readOnly, .access])], tips: ["nondeterministic_output"],
-        arguments: "key group [filters={[IDLE min-idle-time:integer] start end count:integer [consumer]}]",
+        arguments: "key group [filters={[IDLE min-idle-time:integer@6.2.0] start end count:integer [consumer]}]",
+        history: [("6.2.0", "Added the `IDLE` option and exclusive range intervals.")],
         complexity: """
             O(N) with N being the number of elements returned, so asking for a small fixed number of entries per call is \
             O(1). O(M), where M is the total number of entries scanned when used with the IDLE filter. When the command \
@@ -300,6 +303,12 @@ extension Command {
         "XAUTOCLAIM", since: "6.2.0", arity: .atLeast(6), flags: [.write, .fast],
         keys: [.one(at: 1, [.readWrite, .delete])], tips: ["nondeterministic_output"],
         arguments: "key group consumer min-idle-time start [COUNT count:integer] [JUSTID]",
+        history: [
+            (
+                "7.0.0",
+                "Added an element to the reply array, containing deleted entries the command cleared from the PEL"
+            )
+        ],
         complexity: "O(1) if COUNT is small.",
         summary: """
             Changes (or acquires) ownership of messages in a consumer group, as if the messages were delivered to the \

@@ -41,10 +41,17 @@ extension Command {
                 notes: "RW and ACCESS due to the optional `GET` argument")
         ],
         arguments: """
-            key value [condition=<NX|XX|IFEQ ifeq-value|IFNE ifne-value|IFDEQ ifdeq-digest|IFDNE ifdne-digest>] [GET] \
-            [expiration=<EX seconds:integer|PX milliseconds:integer|EXAT unix-time-seconds:unix-time|PXAT \
-            unix-time-milliseconds:unix-time|KEEPTTL>]
+            key value [condition=<NX|XX|IFEQ ifeq-value@8.1.0|IFNE ifne-value@8.4.0|IFDEQ ifdeq-digest@8.4.0|\
+            IFDNE ifdne-digest@8.4.0>@2.6.12] [GET@6.2.0] [expiration=<EX seconds:integer@2.6.12|\
+            PX milliseconds:integer@2.6.12|EXAT unix-time-seconds:unix-time@6.2.0|\
+            PXAT unix-time-milliseconds:unix-time@6.2.0|KEEPTTL@6.0.0>]
             """,
+        history: [
+            ("2.6.12", "Added the `EX`, `PX`, `NX` and `XX` options."),
+            ("6.0.0", "Added the `KEEPTTL` option."),
+            ("6.2.0", "Added the `GET`, `EXAT` and `PXAT` option."),
+            ("7.0.0", "Allowed the `NX` and `GET` options to be used together."),
+        ],
         complexity: "O(1)", summary: "Set the string value of a key",
         run: .data { request, keyspace, reply throws(ReplyError) in
             if request.count > 3 { return try setWithOptions(request, &keyspace, &reply) }
@@ -191,6 +198,7 @@ extension Command {
         "GETSET", since: "1.0.0", arity: .exactly(3), flags: [.write, .denyOutOfMemory, .fast],
         keys: [.one(at: 1, [.readWrite, .access, .update])],
         arguments: "key value",
+        deprecated: ("6.2.0", "`SET` with the `!GET` argument"),
         complexity: "O(1)", summary: "Set the string value of a key and return its old value",
         run: .data { request, keyspace, reply throws(ReplyError) in
             let key = request.firstKey
@@ -402,6 +410,7 @@ extension Command {
     static let substr = Command(
         "SUBSTR", since: "1.0.0", arity: .exactly(4), flags: [.readonly], keys: [.one(at: 1, [.readOnly, .access])],
         arguments: "key start:integer end:integer",
+        deprecated: ("2.0.0", "`GETRANGE`"),
         complexity: rangeComplexity, summary: "Get a substring of the string stored at a key",
         run: .data(replyRange))
 

@@ -8,11 +8,10 @@ extension Command {
     static let clientTracking = Command(
         "TRACKING", since: "6.0.0", arity: .atLeast(3), flags: [.noScript, .loading, .stale],
         arguments: """
-            status=<ON|OFF> [REDIRECT client-id:integer] [PREFIX prefix]+ [BCAST=BCAST] [OPTIN=OPTIN] [OPTOUT=OPTOUT] \
-            [NOLOOP=NOLOOP]
+            status=<ON|OFF> [REDIRECT client-id:integer] [PREFIX prefix]+ [BCAST] [OPTIN] [OPTOUT] [NOLOOP]
             """,
         complexity: "O(1). Some options may introduce additional complexity.",
-        summary: "Chooses whether the connection is told when keys change that it has read.",
+        summary: "Enable or disable server assisted client side caching support",
         run: .node { request, node, client throws(ReplyError) in
             let options = try TrackingOptions(request, &node)
             if request.matches(2, "ON") {
@@ -28,7 +27,7 @@ extension Command {
     static let clientCaching = Command(
         "CACHING", since: "6.0.0", arity: .exactly(3), flags: [.noScript, .loading, .stale],
         arguments: "mode=<YES|NO>", complexity: "O(1)",
-        summary: "Chooses whether the keys of the next command are tracked.",
+        summary: "Instruct the server about tracking or not keys in the next request",
         run: .node { request, _, client throws(ReplyError) in
             guard let tracking = client.pointee.tracking else {
                 throw .text(
@@ -54,14 +53,14 @@ extension Command {
 
     static let clientGetRedirection = Command(
         "GETREDIR", since: "6.0.0", arity: .exactly(2), flags: [.noScript, .loading, .stale], complexity: "O(1)",
-        summary: "Returns the connection that is told of changed keys in place of this one.",
+        summary: "Get tracking notifications redirection client ID if any",
         run: .node { _, _, client throws(ReplyError) in
             client.pointee.reply.integer(client.pointee.redirection)
         })
 
     static let clientTrackingInfo = Command(
         "TRACKINGINFO", since: "6.2.0", arity: .exactly(2), flags: [.noScript, .loading, .stale], complexity: "O(1)",
-        summary: "Describes how the connection tracks keys.",
+        summary: "Return information about server assisted client side caching for the current connection",
         run: .node { _, _, client throws(ReplyError) in
             let tracking = client.pointee.tracking
             let redirection = client.pointee.redirection

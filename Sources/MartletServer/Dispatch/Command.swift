@@ -83,6 +83,12 @@ package struct Command: Sendable {
     package let tips: [StaticString]
     /// What stands behind the name, in the notation of ``CommandArgument``.
     package let arguments: StaticString
+    /// What it did not do from the start, by version.
+    package let history: [Change]
+    package let deprecation: Deprecation?
+    /// Spoken between servers or in tests, not by applications.
+    package let isInternal: Bool
+    /// Empty if COMMAND DOCS tells none.
     package let complexity: StaticString
     package let summary: StaticString
     package let subcommands: [Command]
@@ -90,9 +96,13 @@ package struct Command: Sendable {
     /// Set by the family that the command stands in.
     package var group = CommandGroup.generic
 
+    package typealias Change = (since: StaticString, change: StaticString)
+    package typealias Deprecation = (since: StaticString, replacement: StaticString)
+
     package init(
         _ name: StaticString, since: StaticString, arity: Arity, flags: CommandFlags = [], keys: [KeySpec] = [],
         categories: [StaticString] = [], tips: [StaticString] = [], arguments: StaticString = "",
+        history: [Change] = [], deprecated deprecation: Deprecation? = nil, isInternal: Bool = false,
         complexity: StaticString, summary: StaticString,
         subcommands: [Command] = [], run handler: CommandHandler
     ) {
@@ -104,6 +114,9 @@ package struct Command: Sendable {
         self.categories = categories
         self.tips = tips
         self.arguments = arguments
+        self.history = history
+        self.deprecation = deprecation
+        self.isInternal = isInternal
         self.complexity = complexity
         self.summary = summary
         self.subcommands = subcommands

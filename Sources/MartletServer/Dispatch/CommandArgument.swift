@@ -8,13 +8,16 @@
 // key). A word in upper case is a token: before the argument that it introduces, or alone; then it ends in `!` if an
 // argument follows that is none of its own. A token in quotes may be in lower case, or empty. `<a|b>` is a choice, `{a b}`
 // a block. `name=` before any of these names it. `[…]` is optional, three dots mean several, and `+` means several with the
-// token each time. `#1` behind a type names a key specification; a key's is the first unless another is named.
+// token each time. `#1` behind a type names a key specification; a key's is the first unless another is named. `@6.2.0`
+// says since when there is an argument that the command did not always have, `@-6.2.0` since when it is deprecated.
 
 struct CommandArgument: Equatable, Sendable {
     var name = ""
     var type = "string"
     var keySpecIndex: Int?
     var token: String?
+    var since: String?
+    var deprecatedSince: String?
     var isOptional = false
     var isMultiple = false
     var repeatsToken = false
@@ -62,6 +65,9 @@ struct CommandArgument: Equatable, Sendable {
                 expect("]")
             } else {
                 argument = required()
+                if take("@") {
+                    if take("-") { argument.deprecatedSince = version() } else { argument.since = version() }
+                }
             }
             if rest.starts(with: "...") {
                 rest.removeFirst(3)
@@ -71,6 +77,21 @@ struct CommandArgument: Equatable, Sendable {
                 argument.repeatsToken = true
             }
             return argument
+        }
+
+        /// Three numbers: more dots mean something else.
+        mutating func version() -> String {
+            func number() -> String {
+                let digits = rest.prefix { $0.isNumber }
+                rest = rest[digits.endIndex...]
+                return String(digits)
+            }
+            var numbers = number()
+            for _ in 0..<2 {
+                expect(".")
+                numbers += "." + number()
+            }
+            return numbers
         }
 
         mutating func required() -> CommandArgument {
@@ -152,7 +173,7 @@ struct CommandArgument: Equatable, Sendable {
         private static let types: Set<String> = ["string", "integer", "double", "key", "pattern", "unix-time"]
 
         mutating func word() -> String {
-            let word = rest.prefix { !" []<>{}|=:#+.!'".contains($0) }
+            let word = rest.prefix { !" []<>{}|=:#+.!'@".contains($0) }
             precondition(!word.isEmpty, "arguments of a command: word missing before '\(String(rest))'")
             rest = rest[word.endIndex...]
             return String(word)

@@ -101,11 +101,10 @@ package struct KeySpec: Sendable {
             } else {
                 end = first + (request.count - first) / limit + last
             }
-            guard first <= end else { return [] }
-            guard end < request.count else { return nil }
+            guard first <= end, end < request.count else { return nil }
             return Array(stride(from: first, through: end, by: step))
         case .count(let index, let firstKey, let step):
-            guard first + index < request.count, let count = parseInt64(request[first + index]), count >= 0 else {
+            guard first + index < request.count, let count = parseInt64(request[first + index]), count > 0 else {
                 return nil
             }
             first += firstKey

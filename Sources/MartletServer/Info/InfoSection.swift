@@ -16,7 +16,9 @@ extension Command {
         "INFO", since: "1.0.0", arity: .atLeast(1), flags: [.loading, .stale], categories: ["dangerous"],
         tips: ["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
         arguments: "[section]...",
-        complexity: "O(1)", summary: "Returns facts and counters of the server.",
+        history: [("7.0.0", "Added support for taking multiple section arguments.")],
+        complexity: "O(1)",
+        summary: "Get information and statistics about the server",
         run: .node { request, node, client throws(ReplyError) in
             let names = (1..<request.count).map { String(bytes: request[$0]).lowercased() }
             client.pointee.reply.verbatim(node.info(sections: names))

@@ -16,6 +16,14 @@ import Testing
         ("COMMAND GETKEYSANDFLAGS SET a b", "*1\r\n*2\r\n$1\r\na\r\n*2\r\n+OW\r\n+update\r\n"),
         ("COMMAND GETKEYSANDFLAGS SET a b GET", "*1\r\n*2\r\n$1\r\na\r\n*3\r\n+RW\r\n+access\r\n+update\r\n"),
         ("COMMAND GETKEYSANDFLAGS BITFIELD a GET u8 0", "*1\r\n*2\r\n$1\r\na\r\n*2\r\n+RO\r\n+access\r\n"),
+        ("COMMAND GETKEYSANDFLAGS BITFIELD a GET u8", "*1\r\n*2\r\n$1\r\na\r\n*3\r\n+RW\r\n+access\r\n+update\r\n"),
+        ("COMMAND GETKEYS BITFIELD_RO a OVERFLOW WRAP GET u8 0", "*1\r\n$1\r\na\r\n"),
+        (
+            "COMMAND GETKEYSANDFLAGS MIGRATE h 1 \"\" 0 5 KEYS a",
+            "*1\r\n*2\r\n$1\r\na\r\n*3\r\n+RW\r\n+access\r\n+delete\r\n"
+        ),
+        ("COMMAND GETKEYS PFMERGE a", "-ERR Invalid arguments specified for command\r\n"),
+        ("COMMAND GETKEYS ZUNIONSTORE a 0 b", "-ERR Invalid arguments specified for command\r\n"),
         ("COMMAND LIST FILTERBY", "-ERR syntax error\r\n"),
         ("COMMAND LIST FILTERBY ACLCAT nonsense", "*0\r\n"),
         ("COMMAND LIST FILTERBY MODULE any", "*0\r\n"),
@@ -34,6 +42,18 @@ import Testing
                 + "*1\r\n*6\r\n$5\r\nflags\r\n*1\r\n+RO\r\n$12\r\nbegin_search\r\n*4\r\n$4\r\ntype\r\n$5\r\nindex\r\n$4\r\nspec\r\n"
                 + "*2\r\n$5\r\nindex\r\n:1\r\n$9\r\nfind_keys\r\n*4\r\n$4\r\ntype\r\n$5\r\nrange\r\n$4\r\nspec\r\n"
                 + "*6\r\n$7\r\nlastkey\r\n:0\r\n$7\r\nkeystep\r\n:1\r\n$5\r\nlimit\r\n:0\r\n*0\r\n")
+    }
+
+    @Test func whatChangedSinceACommandCameIsTold() {
+        #expect(
+            NodeHarness()("COMMAND DOCS brpoplpush").contains(
+                "$9\r\ndoc_flags\r\n*1\r\n+deprecated\r\n$16\r\ndeprecated_since\r\n$5\r\n6.2.0\r\n$11\r\nreplaced_by\r\n"
+                    + "$46\r\n`BLMOVE` with the `RIGHT` and `LEFT` arguments\r\n$7\r\nhistory\r\n*1\r\n*2\r\n$5\r\n6.0.0\r\n"
+            ))
+        #expect(
+            NodeHarness()("COMMAND DOCS lpop").contains(
+                "$4\r\ntype\r\n$7\r\ninteger\r\n$5\r\nsince\r\n$5\r\n6.2.0\r\n$5\r\nflags\r\n*1\r\n+optional\r\n"))
+        #expect(!NodeHarness()("COMMAND DOCS lolwut").contains("complexity"))
     }
 
     @Test func everyCommandCanBeDescribed() {
@@ -92,6 +112,18 @@ import Testing
                             CommandArgument(name: "offset", type: "integer"),
                             CommandArgument(name: "count", type: "integer"),
                         ])
+                ]
+            ),
+            (
+                "[unit=<BYTE@7.0.0|BIT@-7.2.1>@6.0.10] key@3.0.0...",
+                [
+                    CommandArgument(
+                        name: "unit", type: "oneof", since: "6.0.10", isOptional: true,
+                        arguments: [
+                            CommandArgument(name: "byte", type: "pure-token", token: "BYTE", since: "7.0.0"),
+                            CommandArgument(name: "bit", type: "pure-token", token: "BIT", deprecatedSince: "7.2.1"),
+                        ]),
+                    CommandArgument(name: "key", type: "key", keySpecIndex: 0, since: "3.0.0", isMultiple: true),
                 ]
             ),
         ]

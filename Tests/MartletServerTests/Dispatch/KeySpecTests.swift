@@ -8,7 +8,7 @@ import Testing
     @Test(
         "An argument counts the keys; a count that does not fit finds none",
         arguments: [
-            ("eval script 2 a b c", [3, 4]), ("eval script 0", []), ("eval script 1", nil), ("eval script -1 a", nil),
+            ("eval script 2 a b c", [3, 4]), ("eval script 0", nil), ("eval script 1", nil), ("eval script -1 a", nil),
             ("eval script 4611686018427387904 a", nil), ("eval script 9223372036854775807 a", nil),
         ])
     func counted(line: String, expected: [Int]?) {
