@@ -248,7 +248,7 @@ def generic(r):
     r.renamenx("{t}c", "{t}a")
     r.object("encoding", "{t}a")
     r.shape("object", "refcount", "{t}c")
-    r.object("idletime", "{t}a")
+    r.shape("object", "idletime", "{t}a")
     r.object("freq", "{t}a")
     r.object("encoding", "{t}none")
     r.shape("memory_usage", "{t}a", samples=5)
