@@ -113,11 +113,11 @@ extension SortedSetValue {
     ) -> SortedSetValue {
         let result = makeLarge(store)
         let large = result.large
+        // The members of a sorted set come in order, mostly also of the scores that they get.
         forEachCommon(of: sources, aggregate) { member, score in
-            large.pointee.insertUnordered(member, score: score)
+            large.pointee.insert(member, score: score)
             return true
         }
-        large.pointee.order()
         return result
     }
 
@@ -159,23 +159,22 @@ extension SortedSetValue {
             let others = others.sorted { $0.count > $1.count }
             first.forEach { member, score in
                 if !others.contains(where: { $0.score(of: member) != nil }) {
-                    large.pointee.insertUnordered(member, score: score)
+                    large.pointee.insert(member, score: score)
                 }
                 return true
             }
         } else {
             first.forEach { member, score in
-                large.pointee.insertUnordered(member, score: score)
+                large.pointee.insert(member, score: score)
                 return true
             }
             for other in others {
                 other.forEach { member, _ in
-                    large.pointee.removeUnordered(member)
+                    _ = large.pointee.remove(member)
                     return large.pointee.count > 0
                 }
             }
         }
-        large.pointee.order()
         return result
     }
 }

@@ -222,7 +222,11 @@ package struct SortedSetValue {
         guard left > 0 else { return }
         if isLarge {
             var cursor = large.pointee.tree.cursor(atRank: ranks.lowerBound)
-            while left > 0, let member = cursor.next(), visit(.bytes(member.entry.key), member.score) { left &-= 1 }
+            while left > 0, let member = cursor.next() {
+                if let soon = cursor.near(LargeSortedSet.prefetchDistance) { prefetch(soon.entry.pointer) }
+                guard visit(.bytes(member.entry.key), member.score) else { return }
+                left &-= 1
+            }
         } else if var position = list.position(at: 2 * ranks.lowerBound) {
             while left > 0, let member = list.read(&position), let score = readScore(&position), visit(member, score) {
                 left &-= 1
