@@ -50,6 +50,8 @@ package struct Reactor: ~Copyable {
     let bus: BusThread?
     private var view: PublishedReference<ClusterView>.Reader?
     private var noticeBatch: [BusNotice] = []
+    /// Published messages that found no room on their way to the bus.
+    private var droppedMessageCount = 0
     var migrationLinks: [UInt64: MigrationLink] = [:] {
         didSet { node.migrationLinkCount = migrationLinks.count }
     }
@@ -563,7 +565,11 @@ package struct Reactor: ~Copyable {
             case .free(let tables): worker.post(.run { _ = tables })
             case .cluster(let request, let token): bus?.post(.command(request, token: token))
             case .publish(let channel, let message, let isSharded):
-                bus?.publish(channel: channel, message: message, isSharded: isSharded)
+                guard let bus, !bus.publish(channel: channel, message: message, isSharded: isSharded) else { break }
+                droppedMessageCount += 1
+                if droppedMessageCount & (droppedMessageCount - 1) == 0 {
+                    Log.warning("\(droppedMessageCount) published messages for the cluster bus dropped: bus too slow")
+                }
             case .writesPaused: bus?.post(.writesPaused(offset: node.replicationOffset))
             case .migrate(let job): migrate(job)
             case .connectToPrimary(let host, let port): connectToPrimary(host: host, port: port)
