@@ -19,7 +19,7 @@ PROGRAMS := martlet-server martlet
 JEMALLOC_OBJECT := $(CURDIR)/$(BUILD)/jemalloc.o
 RELEASE_BUILD := MARTLET_JEMALLOC_OBJECT=$(JEMALLOC_OBJECT) $(SWIFT) build -c release --static-swift-stdlib
 
-BUILD_PACKAGES := libjemalloc-dev libssl-dev pkg-config binutils redis-tools
+BUILD_PACKAGES := libjemalloc-dev liblua5.1-0-dev libssl-dev pkg-config binutils redis-tools
 TEST_PACKAGES := $(BUILD_PACKAGES) redis-server redis-tools tcl python3 python3-venv procps valgrind
 # What the Swift toolchain itself needs beside it on Debian.
 TOOLCHAIN_PACKAGES := g++ libc6-dev

@@ -44,6 +44,8 @@ let package = Package(
         // Shims over system headers and libraries: no logic in C.
         .target(name: "CMartletSystem"),
         .systemLibrary(name: "CJemalloc", providers: [.apt(["libjemalloc-dev"])]),
+        // Debian's Lua 5.1, always its archive: an installed program needs no liblua.
+        .target(name: "CLua", linkerSettings: [.linkedLibrary(":liblua5.1.a")]),
 
         // No I/O below this line except in MartletSystem.
         layer("MartletBase"),
@@ -59,7 +61,7 @@ let package = Package(
             "MartletServer",
             imports: [
                 "MartletBase", "MartletRESP", "MartletKeyspace", "MartletPersistence", "MartletReplication",
-                "MartletCluster",
+                "MartletCluster", "CLua",
             ]),
         layer(
             "MartletReactor",

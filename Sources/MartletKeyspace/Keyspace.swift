@@ -103,6 +103,8 @@ package struct Keyspace: ~Copyable {
     package static let stringBytesLimit = Int(UInt32.max) - 64
     /// False while a client with CLIENT NO-TOUCH runs.
     package var recordsAccess = true
+    /// A script runs: commands whose replies have no order of their own give them one.
+    package var isInScript = false
     /// There may be entries that expire locally.
     var hasLocalExpiries = false
     /// Deleted containers wait to be freed.

@@ -44,6 +44,14 @@ package enum BusNotice: Sendable {
     case publish(BusMessage)
     /// nodes.conf cannot be written, so promises to peers cannot be kept: the server must stop. The text is for the log.
     case failed(String)
+
+    /// Whether it changes data, or who may: such a notice waits while a script runs.
+    var isAboutData: Bool {
+        switch self {
+        case .followPrimary, .pauseWrites, .resumeWrites, .deleteKeys, .flushAll: true
+        case .reply, .becomePrimary, .dropShardChannels, .publish, .failed: false
+        }
+    }
 }
 
 /// A published message on its way between the threads. It counts against a budget as long as it lives, so that a

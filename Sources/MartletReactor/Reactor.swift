@@ -210,7 +210,7 @@ package struct Reactor: ~Copyable {
         updateTime()
         if let bus {
             bus.status.beat(now: node.time.monotonicMilliseconds)
-            refreshView()
+            if noticeBatch.isEmpty || node.isBusy { refreshView() } else { receiveNotices() }
         }
         for index in 0..<eventCount {
             let event = poller.event(at: index)
@@ -282,7 +282,8 @@ package struct Reactor: ~Copyable {
 
     /// The view comes first: a client that is told OK finds it in force.
     private mutating func refreshView() {
-        guard view != nil, view!.refresh() else { return }
+        // The slots stay what they were while a script runs.
+        guard view != nil, !node.isBusy, view!.refresh() else { return }
         if !view!.value.isReplica, node.isFollowing { drainPrimaryLink() }
         node.adopt(view!.value)
     }
@@ -291,7 +292,12 @@ package struct Reactor: ~Copyable {
         guard let bus else { return }
         bus.notices.drain(into: &noticeBatch)
         refreshView()
+        var postponed: [BusNotice] = []
         for notice in noticeBatch {
+            if node.isBusy, notice.isAboutData {
+                postponed.append(notice)
+                continue
+            }
             switch notice {
             case .reply(let token, let reply): node.clusterReplied(token, reply)
             case .followPrimary(_, let host, let port, let sharesHistory):
@@ -312,7 +318,7 @@ package struct Reactor: ~Copyable {
                 isStopping = true
             }
         }
-        noticeBatch.removeAll()
+        noticeBatch = postponed
     }
 
     private mutating func cron() {

@@ -66,7 +66,8 @@ extension Reactor {
             if let error = Socket.connectResult(link.fd) { return breakPrimaryLink(error.reason) }
             return primaryLinkOpened()
         }
-        if event.isReadable {
+        // What a script half did is not mixed with what the primary says; it is read when the script has ended.
+        if event.isReadable, !node.isBusy {
             switch Socket.receive(link.fd, into: scratch.baseAddress!, count: scratch.count) {
             case .transferred(let count):
                 node.statistics.bytesReceived += count

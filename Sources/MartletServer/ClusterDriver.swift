@@ -93,12 +93,20 @@ extension Node {
 
     // MARK: Where a command is served
 
-    /// The gate of cluster mode. Source: Redis 7.0 cluster.c, getNodeByQuery.
-    ///
-    /// - Returns: nil if the command may run here.
+    /// The gate of cluster mode. - Returns: nil if the command may run here.
     mutating func redirect(
         _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
     ) -> ReplyError? {
+        guard let front = clusterFront,
+            let place = placement(of: request, command, index: index, client), place.decision != .serve
+        else { return nil }
+        return .message(front.view.errorText(place.decision, slot: place.slot))
+    }
+
+    /// Where a command is served; nil if anywhere, because it names no keys. Source: Redis 7.0 cluster.c, getNodeByQuery.
+    mutating func placement(
+        of request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
+    ) -> (decision: Redirection, slot: HashSlot)? {
         guard let front = clusterFront else { return nil }
         let hot = command.pointee
         guard hot.firstKey > 0 || hot.hasMovableKeys else { return nil }
@@ -108,9 +116,9 @@ extension Node {
         guard let first = hasOneKey ? Int(hot.firstKey) : indexes.first else { return nil }
         let slot = hasOneKey ? HashSlot(rawValue: request.slot) : HashSlot.of(request[first])
         for other in indexes.dropFirst() where HashSlot.of(request[other]) != slot {
-            return .text("CROSSSLOT Keys in request don't hash to the same slot")
+            return (.crossSlot, slot)
         }
-        if front.view.serves(slot) { return nil }
+        if front.view.serves(slot) { return (.serve, slot) }
         var question = Redirection.Request(slot: slot)
         question.isWrite = hot.flags.contains(.write)
         question.isMigrate = index == migrateCommand
@@ -125,9 +133,7 @@ extension Node {
                 if keyspace.peek(key) == nil { question.missingKeyCount += 1 } else { question.existingKeyCount += 1 }
             }
         }
-        let decision = front.view.redirection(for: question)
-        if decision == .serve { return nil }
-        return .message(front.view.errorText(decision, slot: slot))
+        return (front.view.redirection(for: question), slot)
     }
 
     /// Where the keys of a request stand, or its shard channels. Empty if it has none or is malformed.

@@ -6,6 +6,7 @@ extension Node {
     package mutating func cron() {
         if debugSettings.isCronPaused { return }
         keyspace.continueResizing(maxBuckets: 1024)
+        collectScriptGarbage()
         if !configuration.isImporting {
             activeExpiry.begin(hz: configuration.hz, effort: configuration.activeExpireEffort)
         }
@@ -19,6 +20,14 @@ extension Node {
     /// Work at the end of every turn, before replies are sent.
     package mutating func endTurn() {
         runningClient = nil
+        if isBusy {
+            continueScript()
+            // Nobody else touches data until it ends, but what is freed is nobody's any more.
+            if isBusy {
+                if keyspace.hasRemains { keyspace.freeRemains(limit: Self.elementsFreedPerTurn) }
+                return endReplicationTurn()
+            }
+        }
         if activeExpiry.hasWork, debugSettings.isActiveExpiryOn, !debugSettings.isCronPaused {
             expireKeys(clock: services.monotonicMicroseconds)
         }
@@ -38,7 +47,7 @@ extension Node {
     package var hasUrgentWork: Bool {
         // (Mutating, like all that a turn asks: a borrowed node would be copied first.)
         mutating get {
-            if keyspace.hasRemains || hasTooManyTrackedKeys { return true }
+            if keyspace.hasRemains || hasTooManyTrackedKeys || isBusy { return true }
             if !lostSlots.isEmpty, !pauses.holdsOffset { return true }
             if debugSettings.isCronPaused { return false }
             return defragmentation.hasWork || activeExpiry.hasWork && debugSettings.isActiveExpiryOn

@@ -36,6 +36,8 @@ struct Gates: OptionSet {
     static let loading = Gates(rawValue: 1 << 4)
     /// Too few good replicas for writes.
     static let fewReplicas = Gates(rawValue: 1 << 5)
+    /// A script runs for long.
+    static let busy = Gates(rawValue: 1 << 6)
     /// Some clients are shown all commands.
     static let monitored = Gates(rawValue: 1 << 8)
 }
@@ -124,6 +126,7 @@ package struct Node: ~Copyable {
     var activeExpiry = ActiveExpiry()
     var defragmentation = Defragmentation()
     let lazyFrees = LazyFreeLedger()
+    var scripts = ScriptEngine()
     var rates = Rates()
     var pendingShutdown: PendingShutdown?
     var gates: Gates = []
@@ -203,8 +206,9 @@ package struct Node: ~Copyable {
     /// Every command family; a new family is added here and nowhere else.
     static let families: [CommandFamily] = [
         .string, .list, .hash, .set, .sortedSet, .stream, .transactions, .bitmap, .geo, .hyperLogLog, .generic, .sort,
-        .expiry, .scan, .object, .dump, .internalDump, .dataset, .connection, .server, .info, .function, .debug,
-        .memory, .miscellaneous, .cluster, .clusterClient, .keyMigration, .replication, .replicationWait, .pubSub,
+        .expiry, .scan, .object, .dump, .internalDump, .dataset, .connection, .server, .info, .scripting, .function,
+        .debug, .memory, .miscellaneous, .cluster, .clusterClient, .keyMigration, .replication, .replicationWait,
+        .pubSub,
     ]
 
     /// Whether there is a command of that name, in any case. - Complexity: O(commands)
@@ -316,7 +320,7 @@ package struct Node: ~Copyable {
         switch reason {
         case .answer(let token): awaitingAnswer[token] = client
         case .replicas: replicaWaitCount += 1
-        case .notParked, .pause, .migratingKey, .shutdown, .keys: break
+        case .notParked, .pause, .migratingKey, .shutdown, .keys, .script: break
         }
     }
 
@@ -325,6 +329,7 @@ package struct Node: ~Copyable {
         case .answer(let token): awaitingAnswer[token] = nil
         case .replicas: replicaWaitCount -= 1
         case .keys(let ticket): removeWait(ticket)
+        case .script: if scripts.isRunning { forgetCaller() }
         case .notParked, .pause, .migratingKey, .shutdown: break
         }
         client.pointee.parked = .notParked
@@ -346,6 +351,13 @@ package struct Node: ~Copyable {
         }
         effects.append(.send(client))
         effects.append(.resume(client))
+    }
+
+    /// Nobody comes back to this client: it stands for a script, whose command does not wait.
+    mutating func abandonPark(_ client: ClientPointer) {
+        endPark(client)
+        client.pointee.reply.removeAll()
+        client.pointee.reply.error(.text("ERR This Redis command is not allowed from script"))
     }
 
     /// A number for an answer that will come later.

@@ -10,7 +10,8 @@ extension Node {
 
     /// Whether a command of this client may wait; otherwise it answers as if its time were over.
     func mayBlock(_ client: ClientPointer) -> Bool {
-        client.pointee.transaction?.nextCommand == nil && !client.pointee.flags.contains(.primary)
+        client.pointee.transaction?.nextCommand == nil
+            && client.pointee.flags.isDisjoint(with: [.primary, .script])
     }
 
     /// Lets a client wait until one of some keys has something for it.
@@ -52,6 +53,8 @@ extension Node {
     /// for one (BLMOVE) may make a key ready for another.
     @inline(never)
     mutating func serveBlockedClients() {
+        // A script is not done with the keys.
+        if isBusy { return }
         while let name = keyspace.takeReadyKey() {
             name.key.withUnsafeBytes { serve(name, keyspace.key($0)) }
         }

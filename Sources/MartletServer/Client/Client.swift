@@ -16,6 +16,8 @@ package enum Parked: Equatable, Sendable {
     case shutdown
     /// BLPOP and others: one of some keys changes, or the time is over. See Blocking/BlockedClients.swift.
     case keys(ticket: UInt64)
+    /// Its script has run for long and goes on in later turns. See Scripting/ScriptEngine.swift.
+    case script
 }
 
 /// One client's side of the conversation: what it chose, where it stands, what it is to be told.
@@ -61,6 +63,8 @@ package struct Client: ~Copyable {
         package static let messageQueued = Flags(rawValue: 1 << 18)
         /// Messages wait until the client's command has its reply.
         package static let hasDeferredMessages = Flags(rawValue: 1 << 19)
+        /// Stands for a script that calls commands; not a client of its own.
+        package static let script = Flags(rawValue: 1 << 25)
 
         /// CLIENT TRACKING: it is told when keys change that it has read.
         package static let tracking = Flags(rawValue: 1 << 20)

@@ -438,7 +438,7 @@ extension Node {
                 client.pointee.reply.integer(countAcknowledged(offset))
             }
             unpark(client)
-        case .notParked, .answer, .pause, .migratingKey, .shutdown: return false
+        case .notParked, .answer, .pause, .migratingKey, .shutdown, .script: return false
         }
         return true
     }

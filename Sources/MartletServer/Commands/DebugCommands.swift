@@ -18,6 +18,8 @@ package struct DebugSettings: Sendable {
     /// Keys whose time has passed are deleted though nobody asks for them.
     package var isActiveExpiryOn = true
     package var isCronPaused = false
+    /// Scripts may call commands that are not for them.
+    package var allowsAnyCommandInScripts = false
 }
 
 extension Command {
@@ -78,6 +80,9 @@ extension Node {
         case ("PAUSE-CRON", 3):
             debugSettings.isCronPaused = request.isTrue(2)
             client.pointee.reply.ok()
+        case ("SET-DISABLE-DENY-SCRIPTS", 3):
+            debugSettings.allowsAnyCommandInScripts = request.isTrue(2)
+            client.pointee.reply.ok()
         case ("SLEEP", 3):
             sleep(seconds: parseDouble(request[2]) ?? 0)
             client.pointee.reply.ok()
@@ -101,7 +106,7 @@ extension Node {
                 .cluster(ClusterRequest(["debug-drop-packets", String(kind)]), token: parkForAnswer(client)))
 
         // Of no effect here, and harmless to tests that set them.
-        case ("SET-DISABLE-DENY-SCRIPTS", 3), ("REPLYBUFFER", 4), ("DICT-RESIZING", 3): client.pointee.reply.ok()
+        case ("REPLYBUFFER", 4), ("DICT-RESIZING", 3): client.pointee.reply.ok()
         case ("QUICKLIST-PACKED-THRESHOLD", 3): client.pointee.reply.ok()
 
         // Ways to die.

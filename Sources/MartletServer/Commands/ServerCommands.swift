@@ -49,6 +49,7 @@ extension Command {
                 guard node.abortShutdown() else { throw .text("ERR No shutdown in progress.") }
                 return client.pointee.reply.ok()
             }
+            if node.isBusy, !flags.contains(.noSave) { throw node.busyError }
             guard node.beginShutdown(flags) else { throw .text("ERR Errors trying to SHUTDOWN. Check logs.") }
             // There is no reply but the end of the connection.
             node.park(client, .shutdown)

@@ -74,8 +74,10 @@ extension Command {
         var range = 0..<0
         if let entry = keyspace.lookupRead(request.firstKey) {
             guard entry.type == .set || entry.type == .list || entry.type == .sortedSet else { throw .wrongType }
-            // A set has no order of its own, and what is stored has to be the same on every replica.
-            if options.keepsOrder, entry.type == .set, options.target != nil { options.sortAlphabetically() }
+            // A set has no order of its own, and what is stored has to be the same on every replica; scripts rely on it.
+            if options.keepsOrder, entry.type == .set, options.target != nil || keyspace.isInScript {
+                options.sortAlphabetically()
+            }
             let count = entry.container.count
             range = options.range(of: count)
             if options.keepsOrder, entry.type != .set {

@@ -59,6 +59,9 @@ extension Command {
         _ request: Request, asGroup: Bool, _ node: inout Node, _ client: ClientPointer
     ) throws(ReplyError) {
         let options = try StreamReadOptions(request, asGroup: asGroup, now: node.time.unixMilliseconds)
+        if options.deadline != nil, client.pointee.flags.contains(.script) {
+            throw .message("ERR \(String(bytes: request[0])) command is not allowed with BLOCK option from scripts")
+        }
         if asGroup { node.keyspace.preventPropagation() }
         // Nothing is handed out before everything is known to be right.
         var only: StreamRead?

@@ -146,7 +146,8 @@ extension Directive {
         bool("latency-tracking", \.tracksLatency),
         special("latency-tracking-info-percentiles", .latencyPercentiles, flags: [.multiArgument]),
         integer("busy-reply-threshold", alias: "lua-time-limit", \.busyReplyMilliseconds, 0...int64Max),
-        bool("lua-enable-deprecated-api", default: false, flags: [.immutable, .hidden], support: .noEffect),
+        bool(
+            "lua-enable-deprecated-api", \.enablesDeprecatedScriptFunctions, flags: [.immutable, .hidden]),
         integer("tracking-table-max-keys", \.trackingTableKeysMax, 0...int64Max, unsigned: true),
         text("aclfile", default: "", flags: [.immutable], isAbsentWhenEmpty: false, support: .later),
         integer("acllog-max-len", default: 128, 0...int64Max, support: .later),

@@ -118,6 +118,8 @@ package struct ServerConfiguration: Sendable {
     package var latencyPercentiles = [50.0, 99.0, 99.9]
     /// A script or function that runs longer gets other clients a BUSY error.
     package var busyReplyMilliseconds = 5000
+    /// Scripts have setfenv, getfenv and newproxy.
+    package var enablesDeprecatedScriptFunctions = false
     package var trackingTableKeysMax = 1_000_000
 
     // MARK: Persistence

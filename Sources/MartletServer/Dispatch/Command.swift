@@ -45,6 +45,8 @@ package struct CommandFlags: OptionSet, Sendable {
     package static let movableKeys = CommandFlags(rawValue: 1 << 19)
     /// Answered by another thread or server, so that the client waits. Not told by COMMAND INFO.
     package static let waits = CommandFlags(rawValue: 1 << 20)
+    /// Runs a script or function, whose own flags replace some of these. Not told by COMMAND INFO.
+    package static let runsScript = CommandFlags(rawValue: 1 << 21)
     /// Any of these looks at keys or changes them.
     static let touchesData: CommandFlags = [.write, .readonly, .mayReplicate]
 }

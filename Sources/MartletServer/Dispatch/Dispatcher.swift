@@ -275,6 +275,24 @@ extension Node {
         if gates.contains(.monitored) { showToMonitors(request, command: index, client) }
     }
 
+    /// A command of a script, which has checked it.
+    ///
+    /// - Parameters:
+    ///   - client: stands for the script, and gets the reply.
+    ///   - caller: who runs the script, if it is still there.
+    mutating func callScripted(_ request: Request, index: Int, _ client: ClientPointer, caller: ClientPointer?) {
+        keyspace.recordsAccess = !client.pointee.flags.contains(.noTouch)
+        call(request, commands.hot + index, index: index, client)
+        runningClient = caller
+        keyspace.recordsAccess = true
+        if let caller, caller.pointee.flags.contains(.tracking), commands.hot[index].flags.contains(.readonly) {
+            rememberKeys(of: request, command: index, caller)
+        }
+        if gates.contains(.monitored), commands.hot[index].flags.isDisjoint(with: [.admin, .skipMonitor]) {
+            feedMonitors(request, command: index, client, isScripts: true)
+        }
+    }
+
     // MARK: Gates
 
     private enum Passage {
@@ -289,6 +307,7 @@ extension Node {
         _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
     ) -> Passage {
         var flags = command.pointee.flags
+        if flags.contains(.runsScript) { flags = scriptFlags(of: request, command: index).applied(to: flags) }
         if index == execCommand, let transaction = client.pointee.transaction { flags = transaction.flagsOfExec(flags) }
         let isWrite = flags.contains(.write)
         let isPrimaryLink = client.pointee.flags.contains(.primary)
@@ -335,6 +354,7 @@ extension Node {
         if gates.contains(.loading), !flags.contains(.loading) {
             return .refused(.text("LOADING Redis is loading the dataset in memory"))
         }
+        if gates.contains(.busy), !flags.contains(.allowBusy) { return .refused(busyError) }
         // They are not held back by a pause, so they must not reach what it protects.
         if !client.pointee.flags.isDisjoint(with: [.replica, .monitor]), !flags.isDisjoint(with: .touchesData) {
             return .refused(.text("ERR Replica can't interact with the keyspace"))
@@ -407,14 +427,14 @@ extension Node {
     @inline(never)
     mutating func fail(_ error: ReplyError, index: Int, _ client: ClientPointer) {
         commandStatistics[index].failedCalls += 1
-        count(error)
+        countError(error)
         client.pointee.reply.error(error)
     }
 
     /// An error before execution.
     @inline(never)
     private mutating func reject(_ error: ReplyError, _ client: ClientPointer) {
-        count(error)
+        countError(error)
         breakTransaction(client)
         // They were given for this command.
         if !client.pointee.isInTransaction { client.pointee.flags.subtract([.asking, .caching]) }
@@ -426,7 +446,7 @@ extension Node {
         client.pointee.flags.remove(.replySkipNext)
     }
 
-    private mutating func count(_ error: ReplyError) {
+    mutating func countError(_ error: ReplyError) {
         statistics.errorReplies += 1
         let prefix = String(error.string.prefix { $0 != " " })
         // A bound on what hostile scripts could fill memory with. (ERROR_STATS_NUMBER)

@@ -105,6 +105,7 @@ extension Node {
         text.add("expired_time_cap_reached_count", keyspace.statistics.expiryCyclesCutShort)
         text.add("evicted_keys", 0)
         text.add("evicted_clients", 0)
+        text.add("evicted_scripts", scripts.cache.evictedCount)
         text.add("total_eviction_exceeded_time", 0)
         text.add("current_eviction_exceeded_time", 0)
         text.add("keyspace_hits", keyspace.statistics.hits)

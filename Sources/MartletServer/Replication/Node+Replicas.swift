@@ -336,7 +336,7 @@ extension Node {
         for client in parkedClients {
             switch client.pointee.parked {
             case .replicas, .keys: break
-            case .notParked, .answer, .pause, .migratingKey, .shutdown: continue
+            case .notParked, .answer, .pause, .migratingKey, .shutdown, .script: continue
             }
             client.pointee.reply.error(
                 .text("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"))

@@ -190,14 +190,17 @@ extension Node {
     mutating func beginPropagationUnit() { isInPropagationUnit = true }
 
     /// Puts what gathered into the log, in MULTI/EXEC if it is more than one command.
-    mutating func endPropagationUnit(_ client: ClientPointer) {
+    ///
+    /// - Parameter client: whose writes they are; nil if it is gone.
+    mutating func endPropagationUnit(_ client: ClientPointer?) {
         isInPropagationUnit = false
         let count = keyspace.propagation.commands.count
         guard count > 0 else { return }
-        if count > 1 { replication.feed.appendMulti(database: keyspace.propagation.commands[0].database) }
+        let isTransaction = count > 1 && !keyspace.propagation.standsApart
+        if isTransaction { replication.feed.appendMulti(database: keyspace.propagation.commands[0].database) }
         moveQueueIntoLog()
-        if count > 1 { replication.feed.appendExec() }
-        client.pointee.writeOffset = replication.feed.log.end
+        if isTransaction { replication.feed.appendExec() }
+        client?.pointee.writeOffset = replication.feed.log.end
     }
 
     /// Moves what the keyspace queued outside of commands into the log.
@@ -259,9 +262,10 @@ extension Node {
         }
         guard !replication.isIdle else { return }
         let now = time.monotonicMilliseconds
-        driveSession()
+        // Half of what a script does is in no log yet: no image may begin, and nobody else's data be taken over.
+        if !isBusy { driveSession() }
         tickReplicas(now: now)
-        startImageIfDue(now: now)
+        if !isBusy { startImageIfDue(now: now) }
         let hasReaders = replication.replicas.contains { $0.isAttached }
         if hasReaders { replication.unreadSince = now }
         guard replication.primary == nil, replication.feed.log.isActive else { return }

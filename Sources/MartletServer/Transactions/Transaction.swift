@@ -165,7 +165,9 @@ extension Node {
 
     /// Keeps a command for EXEC.
     mutating func queue(_ request: Request, command index: Int, _ client: ClientPointer) {
-        client.pointee.transaction?.append(request, command: index, flags: commands.hot[index].flags)
+        var flags = commands.hot[index].flags
+        if flags.contains(.runsScript) { flags = scriptFlags(of: request, command: index).applied(to: flags) }
+        client.pointee.transaction?.append(request, command: index, flags: flags)
         client.pointee.reply.simple("QUEUED")
     }
 
@@ -286,7 +288,8 @@ extension Node {
             next += 1
             withRequest(queued) { node, request in node.callQueued(request, index: queued.command, client) }
         }
-        if isInPropagationUnit { endPropagationUnit(client) }
+        // A script that goes on in later turns is still within it.
+        if isInPropagationUnit, client.pointee.parked != .script { endPropagationUnit(client) }
         if next == transaction.queue.count, !client.isParked {
             client.pointee.transaction = nil
             client.pointee.flags.remove(.executing)
