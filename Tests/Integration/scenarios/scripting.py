@@ -109,7 +109,6 @@ CASES = (
     ('SCRIPT', 'KILL'),
     ('SCRIPT', 'FLUSH', 'foo'),
     ('SCRIPT', 'FOO'),
-    ('EVAL', 'local a={} local b={a} a[1]=b return a', '0'),
     ('EVAL', "return string.rep('x',10) .. string.rep('ab',3) .. string.rep('',100)", '0'),
     ('EVAL', 'return {tostring(nil),tostring(1.5),#KEYS,#ARGV,KEYS[1],ARGV[2]}', '1', 'a', 'b', 'c'),
     (
