@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -119,10 +120,13 @@ static int trampoline(lua_State *L) {
     return results >= 0 ? results : lua_error(L);
 }
 
-void martlet_lua_push_function(lua_State *L, martlet_lua_function function) {
+void martlet_lua_push_closure(lua_State *L, martlet_lua_function function, int32_t upvalues) {
     lua_pushlightuserdata(L, (void *)(uintptr_t)function);
-    lua_pushcclosure(L, trampoline, 1);
+    lua_insert(L, -1 - upvalues);
+    lua_pushcclosure(L, trampoline, 1 + upvalues);
 }
+
+void martlet_lua_push_function(lua_State *L, martlet_lua_function function) { martlet_lua_push_closure(L, function, 0); }
 
 void martlet_lua_raw_set_field(lua_State *L, int32_t index, const char *name) {
     if (index < 0 && index > LUA_REGISTRYINDEX) index -= 1;
@@ -157,6 +161,19 @@ void martlet_lua_open(lua_State *L, const char *name, lua_CFunction open) {
     lua_pushcfunction(L, open);
     lua_pushstring(L, name);
     lua_call(L, 1, 0);
+}
+
+// MARK: - Numbers as text
+
+int32_t martlet_format_number(char *text, size_t size, int32_t digits, double number) {
+    return snprintf(text, size, "%.*g", digits, number);
+}
+
+double martlet_parse_number(const char *text, size_t *length) {
+    char *end;
+    double number = strtod(text, &end);
+    *length = (size_t)(end - text);
+    return number;
 }
 
 // MARK: - Protected tables

@@ -26,6 +26,13 @@ int32_t martlet_fiber_resume(martlet_fiber *fiber);
 /// Called on the stack: goes back to who started or resumed it.
 void martlet_fiber_leave(martlet_fiber *fiber);
 
+// MARK: Numbers as text
+
+/// printf's `%.*g`, which Swift has no counterpart of. Returns the length.
+int32_t martlet_format_number(char *text, size_t size, int32_t digits, double number);
+/// strtod, which takes more than decimal numbers. The length is 0 if there is none.
+double martlet_parse_number(const char *text, size_t *length);
+
 // MARK: A Lua state
 
 typedef struct martlet_lua martlet_lua;
@@ -61,6 +68,8 @@ struct martlet_lua {
     const char *interrupt_message;
     /// Of the owner; nil while no script runs.
     void *run;
+    /// Of the owner; nil while no library of functions is loaded, or one that may take its time.
+    void *deadline;
     /// State of the generator behind math.random.
     uint64_t random;
 };
@@ -79,7 +88,9 @@ martlet_lua *martlet_lua_of(lua_State *L);
 
 /// Pushes a Lua function that calls a Swift one.
 void martlet_lua_push_function(lua_State *L, martlet_lua_function function);
-/// The same, as a field of the table on top.
+/// The same with upvalues: so many values from the top of the stack become its second and following ones.
+void martlet_lua_push_closure(lua_State *L, martlet_lua_function function, int32_t upvalues);
+/// The function as a field of the table on top.
 void martlet_lua_set_function(lua_State *L, const char *name, martlet_lua_function function);
 void martlet_lua_set_number(lua_State *L, const char *name, double number);
 void martlet_lua_set_string(lua_State *L, const char *name, const char *text);
