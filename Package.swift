@@ -109,7 +109,7 @@ let package = Package(
             "MartletServerTests",
             of: [
                 "MartletServer", "MartletBase", "MartletRESP", "MartletKeyspace", "MartletCluster",
-                "MartletReplication",
+                "MartletPersistence", "MartletReplication",
             ]),
         tests("MartletReactorTests", of: ["MartletReactor", "MartletSystem", "MartletCluster", "MartletBase"]),
         tests("MartletClusterTests", of: ["MartletCluster", "MartletBase"]),

@@ -81,3 +81,40 @@ package enum DumpPayload {
         withUnsafeBytes(of: &checksum) { output.append($0) }
     }
 }
+
+/// Why FUNCTION RESTORE refuses a payload.
+package enum LibraryPayloadError: Error, Equatable, Sendable {
+    case versionOrChecksum
+    /// Something else than a library.
+    case otherType
+    /// A library that is cut off, or not well formed.
+    case badFormat
+}
+
+/// The libraries in a payload of FUNCTION DUMP, one after the other.
+package struct LibraryPayload: ~Copyable {
+    private var reader: RDBReader
+    private let count: Int
+    private var scratch = ByteBuffer()
+
+    package init(_ payload: UnsafeRawBufferPointer) throws(LibraryPayloadError) {
+        guard let body = DumpPayload.body(of: payload) else { throw .versionOrChecksum }
+        reader = RDBReader(body, stringBytesMax: RDBDecoder.stringBytesMax)
+        count = body.count
+    }
+
+    /// The source of the next library; valid until the next call. Nil behind the last one.
+    package mutating func next() throws(LibraryPayloadError) -> UnsafeRawBufferPointer? {
+        guard reader.offset < count else { return nil }
+        do throws(RDBReadFailure) {
+            switch try reader.byte() {
+            case RDBOpcode.function: return try reader.bytes(scratch: &scratch)
+            case RDBOpcode.functionPreRelease: return try reader.preReleaseFunction(scratch: &scratch)
+            default: break
+            }
+        } catch {
+            throw .badFormat
+        }
+        throw .otherType
+    }
+}

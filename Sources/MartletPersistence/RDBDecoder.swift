@@ -262,7 +262,7 @@ package struct RDBDecoder: ~Copyable {
         case RDBOpcode.function:
             return .function(try reader.bytes(scratch: &valueScratch))
         case RDBOpcode.functionPreRelease:
-            throw .invalid(.unsupportedFunctionFormat)
+            return .function(try reader.preReleaseFunction(scratch: &valueScratch))
         case RDBOpcode.moduleAux:
             throw .invalid(.unsupportedModuleData)
         default:

@@ -212,6 +212,13 @@ package struct RDBEncoder: ~Copyable {
         DumpPayload.appendFooter(to: &output, bodyFrom: start, version: version)
     }
 
+    /// What FUNCTION DUMP hands out; see ``LibraryPayload``.
+    package mutating func appendDump(libraries: [[UInt8]]) {
+        let start = output.count
+        for library in libraries { library.withUnsafeBytes { append(function: $0) } }
+        DumpPayload.appendFooter(to: &output, bodyFrom: start, version: version)
+    }
+
     // MARK: - Strings and lengths
 
     /// A string in the shortest of its encodings: integer, compressed, plain.

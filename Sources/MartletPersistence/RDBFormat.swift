@@ -127,7 +127,6 @@ package struct RDBError: Error, Equatable, Sendable, CustomStringConvertible {
         case unsupportedType(RDBValueType)
         /// Bytes of a value that are not what its type says, an element that is there twice, or no element at all.
         case corruptValue(RDBValueType)
-        case unsupportedFunctionFormat
         case unsupportedModuleData
         case databaseOutOfRange(UInt64)
         case invalidSlot(UInt64)
@@ -160,7 +159,6 @@ extension RDBError.Cause: CustomStringConvertible {
         case .unknownOpcode(let opcode): "unknown type or opcode \(opcode)"
         case .unsupportedType(let type): "values of type \(type) (\(type.rawValue)) are not supported"
         case .corruptValue(let type): "corrupt value of type \(type) (\(type.rawValue))"
-        case .unsupportedFunctionFormat: "functions in the pre-release format are not supported"
         case .unsupportedModuleData: "module data, and there is no such module"
         case .databaseOutOfRange(let index): "database number \(index) is out of range"
         case .invalidSlot(let slot): "hash slot \(slot) is out of range"

@@ -134,6 +134,23 @@ struct RDBReader {
         }
     }
 
+    /// The source of a library of Redis 7.0 RC1 and RC2, as later versions have it: name and engine are its first line, and
+    /// the description is dropped. `scratch` holds the result. (rdbFunctionLoad)
+    mutating func preReleaseFunction(scratch: inout ByteBuffer) throws(RDBReadFailure) -> UnsafeRawBufferPointer {
+        let name = Array(try bytes(scratch: &scratch))
+        let engine = Array(try bytes(scratch: &scratch))
+        if try length() != 0 { _ = try bytes(scratch: &scratch) }
+        let code = Array(try bytes(scratch: &scratch))
+        scratch.removeAll()
+        scratch.append("#!" as StaticString)
+        scratch.append(engine)
+        scratch.append(" name=" as StaticString)
+        scratch.append(name)
+        scratch.append(byte: UInt8(ascii: "\n"))
+        scratch.append(code)
+        return scratch.bytes
+    }
+
     private static func decompress(
         _ bytes: UnsafeRawBufferPointer, count: Int, into scratch: inout ByteBuffer
     ) throws(RDBReadFailure) -> UnsafeRawBufferPointer {

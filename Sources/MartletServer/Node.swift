@@ -127,6 +127,8 @@ package struct Node: ~Copyable {
     var defragmentation = Defragmentation()
     let lazyFrees = LazyFreeLedger()
     var scripts = ScriptEngine()
+    /// Nil while there is no library.
+    var functions: FunctionEngine?
     var rates = Rates()
     var pendingShutdown: PendingShutdown?
     var gates: Gates = []

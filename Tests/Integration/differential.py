@@ -939,10 +939,197 @@ def spoil(source, command):
     return command
 
 
+def json_text(source, depth=0):
+    """A JSON text, or nearly one."""
+    kinds = ["number", "number", "string", "string", "word"] + (["array", "object"] * 2 if depth < 4 else [])
+    kind = source.one_of(kinds)
+    blank = source.one_of(["", "", "", " ", "\n", "\t"])
+    if source.chance(2):
+        return source.one_of(["", "{", "]", ",", ":", "[1,]", '{"a"}', "{1:2}", "tru", "nul", '"', "'", "[1 2]", "\0", "@"])
+    if kind == "number":
+        text = source.one_of([
+            str(source.below(100)), str(-source.below(10**15)), str(source.below(10**18)), repr(source.random.uniform(-1e6, 1e6)),
+            "1e5", "-0", "1E-7", "12345678901234567890", "0x1F", "0x", "01", "+1", "-", "1.", ".5", "nan", "-inf", "Infinity", "1e999"])
+    elif kind == "string":
+        parts = [source.one_of([
+            "a", "key", "\\n", "\\u00e9", "\\u20AC", "\\ud83d\\ude00", "é", "/", "\\/", "\\\\", '\\"', "\x7f", "\t", " ", "0",
+            "\\u0000", "\\ud83d", "\\x", "\\u12", "\\udc00"][:14 if source.chance(90) else 20]) for _ in range(source.below(5))]
+        text = '"' + "".join(parts) + '"'
+    elif kind == "word":
+        text = source.one_of(["true", "false", "null", "null"])
+    elif kind == "array":
+        text = "[" + ",".join(json_text(source, depth + 1) for _ in range(source.below(5))) + blank + "]"
+    else:
+        pairs = [f'"k{source.below(9)}"{blank}:{json_text(source, depth + 1)}' for _ in range(source.below(5))]
+        text = "{" + ",".join(pairs) + "}"
+    return blank + text
+
+
+def lua_value(source, depth=0):
+    """An expression of Lua."""
+    if depth < 3 and source.chance(40):
+        form = source.below(3)
+        items = [lua_value(source, depth + 1) for _ in range(source.below(5))]
+        if form == 0:
+            return "{" + ",".join(items) + "}"
+        if form == 1:
+            return "{" + ",".join(f"k{source.below(9)}={item}" for item in items) + "}"
+        return "{" + ",".join(f"[{source.one_of([1, 2, 3, 4, 11, 12, 30, 1.5, -1, 0, 2**31, 1e10])}]={item}" for item in items) + "}"
+    return source.one_of([
+        "nil", "true", "false", "0", "1", "-1", "127", "128", "-33", "255", "256", "65535", "65536", "-129", "2^31", "2^32", "-2^31-1",
+        "2^53", "-2^63", "2^63", "2^64", "1.5", "-0.1", "1e300", "1/3", "1/0", "-1/0", "'text'", "''", "'12'", "'\\0\\1\\127/\\\\'",
+        "('x'):rep(40)", "('y'):rep(300)", "cjson.null", "print", "math.floor", "ARGV"])
+
+
+def message_pack(source):
+    """Bytes of MessagePack, sound or not."""
+    if source.chance(50):
+        return source.random.randbytes(source.below(12))
+    pieces = [
+        b"\x01", b"\xff", b"\xc0", b"\xc2", b"\xc3", b"\xcc\xff", b"\xcd\xff\xff", b"\xce\xff\xff\xff\xff", b"\xcf" + b"\xff" * 8,
+        b"\xd0\x80", b"\xd1\x80\x00", b"\xd2\x80\x00\x00\x00", b"\xd3\x80" + b"\x00" * 7, b"\xca\x3f\x80\x00\x00",
+        b"\xcb\x3f\xf0" + b"\x00" * 6, b"\xa3abc", b"\xd9\x02ab", b"\xda\x00\x01a", b"\xdb\x00\x00\x00\x01a", b"\x92", b"\x90",
+        b"\xdc\x00\x02", b"\xdd\x00\x00\x00\x01", b"\x81", b"\x80", b"\xde\x00\x01", b"\xdf\x00\x00\x00\x01", b"\xc1"]
+    return b"".join(source.one_of(pieces) for _ in range(source.random.randint(1, 8)))
+
+
+def struct_format(source):
+    items = ["b", "B", "h", "H", "l", "L", "T", "i", "I", "f", "d", "s", "x", "c", ">", "<", "!", " "]
+    text = ""
+    for _ in range(source.random.randint(0, 5)):
+        item = source.one_of(items)
+        if item in "iIc!" and source.chance(60):
+            item += str(source.one_of([0, 1, 2, 3, 4, 7, 8, 9, 16, 32]))
+        text += item
+    if source.chance(5):
+        text += source.one_of(["z", "%", "5", "i33", "c99999999999", "!3", "\x80"])
+    return text
+
+
+# Everything as text, whatever it is, with the order of keys that both servers have.
+SHOW = """local function show(value, depth)
+  if type(value) == 'table' and (depth or 0) < 20 then
+    local keys, parts = {}, {}
+    for key in pairs(value) do keys[#keys + 1] = key end
+    table.sort(keys, function(a, b) return type(a) .. tostring(a) < type(b) .. tostring(b) end)
+    for _, key in ipairs(keys) do parts[#parts + 1] = show(key, 20) .. '=' .. show(value[key], (depth or 0) + 1) end
+    return '{' .. table.concat(parts, ',') .. '}'
+  end
+  if type(value) == 'number' then return string.format('%.17g', value) end
+  if type(value) == 'function' or type(value) == 'table' then return type(value) end
+  return type(value) .. ':' .. tostring(value)
+end
+local function all(...)
+  local parts = {}
+  for index = 1, select('#', ...) do parts[index] = show((select(index, ...))) end
+  return table.concat(parts, ';')
+end
+"""
+
+
+def lua_library_command(source):
+    kind = source.one_of(["json", "json", "encode", "encode", "unpack", "pack", "struct", "struct", "bit", "settings"])
+    arguments = []
+    if kind == "json":
+        arguments = [json_text(source).encode()]
+        code = "local ok, value = pcall(cjson.decode, ARGV[1]); return all(ok, value, pcall(cjson.encode, value))"
+    elif kind == "encode":
+        code = f"return all(pcall(cjson.encode, {lua_value(source)}))"
+    elif kind == "unpack":
+        arguments = [message_pack(source)]
+        call = source.one_of([
+            "cmsgpack.unpack, ARGV[1]", "cmsgpack.unpack_one, ARGV[1]", f"cmsgpack.unpack_one, ARGV[1], {source.below(9)}",
+            f"cmsgpack.unpack_limit, ARGV[1], {source.below(5)}", f"cmsgpack.unpack_limit, ARGV[1], {source.below(5)}, {source.below(9) - 1}"])
+        code = f"return all(pcall({call}))"
+    elif kind == "pack":
+        values = ",".join(lua_value(source) for _ in range(source.below(4)))
+        code = f"""local packed = cmsgpack.pack({values})
+return all((packed:gsub('.', function(byte) return string.format('%02x', byte:byte()) end)), pcall(cmsgpack.unpack, packed))"""
+    elif kind == "struct":
+        form = struct_format(source)
+        if source.chance(50):
+            arguments = [form, source.random.randbytes(source.below(40))]
+            offset = f", {source.random.randint(-1, 9)}" if source.chance(30) else ""
+            code = f"return all(pcall(struct.unpack, ARGV[1], ARGV[2]{offset})) .. all(pcall(struct.size, ARGV[1]))"
+        else:
+            arguments = [form]
+            values = "".join(", " + lua_value(source, 3) for _ in range(source.below(6)))
+            code = f"return all(pcall(function() return struct.pack(ARGV[1]{values}) end))"
+    elif kind == "bit":
+        name = source.one_of(
+            ["tobit", "bnot", "band", "bor", "bxor", "lshift", "rshift", "arshift", "rol", "ror", "bswap", "tohex"])
+        values = ",".join(lua_value(source, 3) for _ in range(source.below(4)))
+        code = f"return all(pcall(function() return bit.{name}({values}) end))"
+    else:
+        name, values = source.one_of([
+            ("encode_sparse_array", ["true", "false", "'on'", "nil, 0", "nil, 2, 3", "true, 3, 10", "1"]),
+            ("encode_max_depth", ["2", "1000", "0", "'x'"]), ("decode_max_depth", ["2", "1000", "-1", "nil, nil"]),
+            ("encode_number_precision", ["3", "14", "15", "0"]), ("encode_keep_buffer", ["true", "false", "'of'"]),
+            ("encode_invalid_numbers", ["true", "false", "'null'", "'on'", "'x'"]),
+            ("decode_invalid_numbers", ["true", "false", "'off'"])])
+        text = json_text(source).replace("\0", "")
+        code = f"""local module = cjson.new()
+local set = all(pcall(module.{name}, {source.one_of(values)}))
+return set .. all(pcall(module.{name})) .. all(pcall(module.decode, ARGV[1])) .. all(pcall(module.encode, {lua_value(source)}))"""
+        arguments = [text.encode()]
+    # `pairs` and `next` go through tables in the same order only as long as nothing depends on addresses.
+    return ["EVAL", SHOW + code, 0, *arguments]
+
+
+def function_command(source):
+    library = f"library{source.below(4)}_{source.keys[0][1:-3].replace(':', '_')}"
+    function = source.one_of([library, library, library, "f" + library[1:]])
+    kind = source.one_of(["load", "load", "call", "call", "call", "list", "delete", "odd", "odd"])
+    if kind == "load":
+        flags = source.one_of(["", "", "flags={'no-writes'}", "flags={'allow-oom', 'ALLOW-STALE'}", "flags={'x'}", "flags=1"])
+        body = source.one_of([
+            "return redis.call('INCR', keys[1])", "return {keys, args}", "return redis.call('GET', keys[1])", "return args[1] .. 'x'",
+            "error('broken')", "error({err='MINE alone'})", "return redis.error_reply('MINE alone')", "x = 1", "return y",
+            "return redis.register_function", "redis.log(redis.LOG_DEBUG, 'x')", "return redis.setresp(3)",
+            "local function f() return pcall(f) end return tostring(f())", "return redis.pcall('SET', keys[1])",
+            "return redis.sha1hex('')", "redis.call('SET', keys[1], args[1]) redis.call('APPEND', keys[1], 'x') return 1",
+            "return math.random", "return KEYS", "return getmetatable(_G) == nil", "return tostring(_G)  == nil"])
+        registered = source.one_of([
+            f"redis.register_function('{function}', function(keys, args) {body} end)",
+            f"redis.register_function{{function_name='{function}', callback=function(keys, args) {body} end, description='what', {flags}}}",
+            f"redis.register_function{{function_name='{function}', callback=function(keys, args) {body} end, {flags}}}"])
+        if source.chance(25):
+            registered = source.one_of([
+                "", "redis.register_function()", "redis.register_function(1, 2)", "redis.register_function('a')", "redis.call('PING')",
+                "math.floor(1)", "x = 1", "return x", "error('no')", "error({})", "error({err='MINE'})", "syntax error",
+                "redis.register_function{}", "redis.register_function{function_name='a'}", "redis.register_function{callback=1}",
+                "redis.register_function{[1]=1}", "redis.register_function{[{}]=1}", "redis.register_function{x=1}",
+                "redis.register_function{description={}}", "redis.register_function('a b', function() end)", "redis.x = 1",
+                "redis.register_function('a', function() end, 1)", "local t = {} t.x.y = 1", "redis.log(9, 'x')", "redis.log(1)",
+                "redis.register_function({}, function() end)", f"{registered} {registered}", f"{registered} error('late')"])
+        header = f"#!lua name={library}"
+        if source.chance(10):
+            header = source.one_of([
+                "", "#!", "#!lua", "#!LUA name=x-y", "#!js name=a", f"#!lua name={library} name=x", f"#!lua x={library}", "#!lua name=",
+                f'#!lua name="{library}"', "#!lua 'name=a", f"#!Lua NAME={library}"])
+        return ["FUNCTION", "LOAD", *source.one_of([[], ["REPLACE"], ["REPLACE"], ["x"]]), f"{header}\n{registered}"]
+    if kind == "call":
+        keys = source.one_of([[], [source.key()], [source.key(), source.key()]])
+        count = source.one_of([len(keys)] * 8 + ["x", -1, 5])
+        name = source.one_of(["FCALL", "FCALL", "FCALL_RO"])
+        return [name, source.one_of([function, function.upper()]), count, *keys, *[source.one_of(["7", "text"]) for _ in range(source.below(3))]]
+    if kind == "list":
+        return ["FUNCTION", "LIST", *source.one_of([["LIBRARYNAME", library], ["WITHCODE", "LIBRARYNAME", library], ["libraryname", "none*"]])]
+    if kind == "delete":
+        return ["FUNCTION", "DELETE", library]
+    return source.one_of([
+        ["FUNCTION"], ["FUNCTION", "LOAD"], ["FUNCTION", "LIST", "LIBRARYNAME"], ["FUNCTION", "LIST", "x"], ["FUNCTION", "FLUSH", "x"],
+        ["FUNCTION", "FLUSH", "SYNC", "x"], ["FUNCTION", "RESTORE", "x"], ["FUNCTION", "RESTORE", "x", "y"], ["FUNCTION", "KILL"],
+        ["FUNCTION", "RESTORE", "x", "FLUSH", "y"], ["FUNCTION", "HELP"], ["FUNCTION", "NONE"], ["FUNCTION", "DUMP", "x"],
+        ["FUNCTION", "LIST", "WITHCODE", "WITHCODE"], ["FCALL", "none", 0], ["FCALL"], ["FUNCTION", "STATS"],
+        ["COMMAND", "GETKEYS", "FCALL", "f", 2, "a", "b", "c"], ["COMMAND", "INFO", "FCALL"], ["COMMAND", "DOCS", "FUNCTION|RESTORE", "FUNCTION|HELP"]])
+
+
 FAMILIES = {
     "string": string_command, "bitmap": bitmap_command, "generic": generic_command, "hash": hash_command,
     "list": list_command, "sorted_set": sorted_set_command, "geo": geo_command, "set": set_command,
-    "hyperloglog": hyperloglog_command, "sort": sort_command, "stream": stream_command}
+    "hyperloglog": hyperloglog_command, "sort": sort_command, "stream": stream_command,
+    "lua_library": lua_library_command, "function": function_command}
 
 # Whose elements come in an order that every server chooses: how many of them belong together.
 UNORDERED = {

@@ -240,7 +240,7 @@ func decode(_ bytes: [UInt8], step: Int) -> (items: [Item], error: RDBError?) {
             (file([0, 1, 0x61, 0xC3, 1, 0x41, 0x00, 0x20]), 9, .corruptCompression),
             (file([0xFE, 0x80, 0x80, 0, 0, 0]), 9, .databaseOutOfRange(1 << 31)),
             (file([0xF4, 0x80, 0, 0, 0x40, 0, 0, 0]), 9, .invalidSlot(16384)),
-            (file([0xF6, 0]), 9, .unsupportedFunctionFormat),
+            (file([0xF6, 0, 0, 0, 0xC4]), 9, .unknownStringEncoding(4)),
             (file([0xF7, 0]), 9, .unsupportedModuleData),
             (file([0, 1, 0x61, 0x80, 0x10, 0, 0, 0]), 9, .truncated),
         ] as [([UInt8], Int64, RDBError.Cause)])

@@ -237,21 +237,31 @@ extension Node {
                 throw .text("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
             }
         }
-        if !flushes, !merges, keyspace.totalKeyCount > 0 {
+        let libraries = functionLibraries
+        if !flushes, !merges, keyspace.totalKeyCount > 0 || !libraries.isEmpty {
             throw .text("ERR Error trying to load the RDB dump")
         }
+        var texts: [[UInt8]] = []
         try quietly { keyspace throws(ReplyError) in
             var encoder = RDBEncoder()
-            keyspace.write(to: &encoder)
+            keyspace.write(to: &encoder, libraries)
             if flushes {
                 for database in 0..<keyspace.databaseCount where keyspace.keyCount(database: database) > 0 {
                     _ = keyspace.flush(database: database)
                 }
             }
             do throws(RDBError) {
-                try keyspace.read(encoder.output.bytes)
+                texts = try keyspace.read(encoder.output.bytes)
             } catch {
                 throw .message("ERR Error trying to load the RDB dump: \(error)")
+            }
+        }
+        if flushes { functions = nil }
+        for text in texts {
+            do throws(FunctionError) {
+                try loadLibrary(text, replaces: merges)
+            } catch {
+                throw .message("ERR Error trying to load the RDB dump: \(error.text)")
             }
         }
         Log.warning("DB reloaded by DEBUG RELOAD")
@@ -401,10 +411,11 @@ extension Request {
 
 extension Keyspace {
     /// Everything as one RDB stream.
-    fileprivate mutating func write(to encoder: inout RDBEncoder) {
+    fileprivate mutating func write(to encoder: inout RDBEncoder, _ libraries: [FunctionLibrary]) {
         let previous = selected
         defer { selected = previous }
         encoder.appendHeader()
+        for library in libraries { library.code.withUnsafeBytes { encoder.append(function: $0) } }
         for database in 0..<databaseCount where keyCount(database: database) > 0 {
             selected = database
             encoder.append(selectDatabase: database)
@@ -422,9 +433,11 @@ extension Keyspace {
     }
 
     /// Adds the keys of an RDB stream. Those whose time has passed are left out where this node decides.
-    fileprivate mutating func read(_ stream: UnsafeRawBufferPointer) throws(RDBError) {
+    /// - Returns: the texts of the function libraries in it.
+    fileprivate mutating func read(_ stream: UnsafeRawBufferPointer) throws(RDBError) -> [[UInt8]] {
         let previous = selected
         defer { selected = previous }
+        var libraries: [[UInt8]] = []
         var decoder = RDBDecoder(stringBytesMax: Self.stringBytesLimit)
         decoder.members = members
         let pieceBytes = 1 << 20
@@ -436,11 +449,13 @@ extension Keyspace {
                     selected = database
                     decoder.members = members
                 case .entry(let entry): insert(entry)
-                case .header, .aux, .function, .sizes, .slotInfo, .slotImport, .end: break
+                case .function(let text): libraries.append(Array(text))
+                case .header, .aux, .sizes, .slotInfo, .slotImport, .end: break
                 }
             }
         }
         try decoder.finish()
+        return libraries
     }
 
     private mutating func insert(_ entry: RDBEntry) {

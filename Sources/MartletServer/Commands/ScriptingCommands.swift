@@ -210,9 +210,10 @@ extension Node {
             ? client.pointee.lastCommand : commands.index(of: request[0])
     }
 
-    /// What a command that runs a script may do: as the script's first line says. (evalGetCommandFlags)
+    /// What a command that runs a script may do: as the script's first line says. (evalGetCommandFlags,
+    /// fcallGetCommandFlags)
     ///
-    /// - Parameter index: of EVAL, EVALSHA or one of their like.
+    /// - Parameter index: of EVAL, EVALSHA, FCALL or one of their like.
     func scriptFlags(of request: Request, command index: Int) -> ScriptFlags {
         guard request.count > 1 else { return .undeclared }
         let text = request[1]
@@ -225,6 +226,7 @@ extension Node {
         if commands.fullNames[index].hasPrefix("eval") {
             do throws(ReplyError) { return try Shebang(of: text).flags } catch { return .undeclared }
         }
-        return .undeclared
+        guard let functions, let place = functions.catalogue.index(ofFunction: text) else { return .undeclared }
+        return functions.catalogue.functions[place].function.flags
     }
 }

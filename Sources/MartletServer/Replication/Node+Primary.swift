@@ -66,6 +66,7 @@ extension Node {
             primary.isPartlyLoaded = false
             // Half an image is worse than nothing.
             emptyKeyspace()
+            functions = nil
             setGate(.loading, false)
         }
     }
@@ -178,6 +179,7 @@ extension Node {
         disconnectReplicas()
         Log.notice("MASTER <-> REPLICA sync: Flushing old data")
         emptyKeyspace()
+        functions = nil
         replication.feed.log.deactivate()
         updatePropagation()
         Log.notice("MASTER <-> REPLICA sync: Loading DB in memory")
@@ -239,7 +241,13 @@ extension Node {
             if name.elementsEqual("repl-stream-db".utf8), let index = value.withUnsafeBytes({ parseInt64($0) }) {
                 replication.streamDatabase = max(0, min(Int(clamping: index), keyspace.databaseCount - 1))
             }
-        case .header, .function, .sizes, .slotInfo, .slotImport, .end: break
+        case .function(let text):
+            do throws(FunctionError) {
+                try loadLibrary(text)
+            } catch {
+                return error.text
+            }
+        case .header, .sizes, .slotInfo, .slotImport, .end: break
         }
         return nil
     }

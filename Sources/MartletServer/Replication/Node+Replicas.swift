@@ -141,13 +141,15 @@ extension Node {
                 replication: .init(
                     // Our own stream selects its database first; that of our primary goes on where it is.
                     streamDatabase: replication.primary == nil ? 0 : replication.streamDatabase,
-                    id: replication.history.id.description, offset: replication.feed.log.end)))
+                    id: replication.history.id.description, offset: replication.feed.log.end)),
+            libraries: first.session.excludesFunctions ? nil : functionLibraries)
         replication.image = image
         if !image.excludesData { keyspace.beginWalk(image) }
         Log.notice("Starting BGSAVE for SYNC with target: replicas sockets")
         for replica in waiting
         where replica.session.acceptsEndMark == image.usesEndMark
             && replica.session.excludesData == image.excludesData
+            && replica.session.excludesFunctions == image.excludesFunctions
             && replica.session.knowsFieldExpiry == image.keepsFieldExpiry
         {
             let header = replica.session.beginSnapshot(

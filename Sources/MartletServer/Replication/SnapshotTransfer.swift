@@ -33,6 +33,7 @@ final class SnapshotTransfer: WalkSink {
     let endMark: ReplicationID
     let usesEndMark: Bool
     let excludesData: Bool
+    let excludesFunctions: Bool
     var keepsFieldExpiry: Bool { encoder.keepsFieldExpiry }
     private var encoder: RDBEncoder
     /// A large value that is being written.
@@ -46,18 +47,21 @@ final class SnapshotTransfer: WalkSink {
     /// The walk was ended by FLUSHALL or the like: half an image is worth nothing.
     private(set) var isAborted = false
 
+    /// - Parameter libraries: nil if they are left out.
     init(
         endMark: ReplicationID, usesEndMark: Bool, excludesData: Bool, keepsFieldExpiry: Bool, hasChecksum: Bool,
-        _ origin: RDBInformation
+        _ origin: RDBInformation, libraries: [FunctionLibrary]?
     ) {
         self.endMark = endMark
         self.usesEndMark = usesEndMark
         self.excludesData = excludesData
+        excludesFunctions = libraries == nil
         encoder = RDBEncoder(compression: false, checksum: hasChecksum, keepsFieldExpiry: keepsFieldExpiry)
         following = RDBEncoder(compression: false, checksum: false, keepsFieldExpiry: keepsFieldExpiry)
         queue.activate()
         encoder.appendHeader()
         encoder.append(origin)
+        for library in libraries ?? [] { library.code.withUnsafeBytes { encoder.append(function: $0) } }
         drain()
     }
 

@@ -147,11 +147,13 @@ struct ScriptEngine: ~Copyable {
 extension Node {
     /// Goes on collecting what scripts left. Called by the cron.
     mutating func collectScriptGarbage() {
-        guard scripts.hasGarbage, !scripts.isRunning, let lua = scripts.evaluator else { return }
+        guard scripts.hasGarbage, !scripts.isRunning else { return }
         scripts.hasGarbage = false
-        lua.pointee.infallible += 1
-        lua_gc(lua.pointee.state, LUA_GCSTEP, 200)
-        lua.pointee.infallible -= 1
+        for case let lua? in [scripts.evaluator, functions?.lua] {
+            lua.pointee.infallible += 1
+            lua_gc(lua.pointee.state, LUA_GCSTEP, 200)
+            lua.pointee.infallible -= 1
+        }
     }
 
     /// The compiled script of a text.

@@ -30,6 +30,8 @@ struct ScriptRun {
     let invocation: ScriptInvocation
     /// Only until the function is called: its bytes are gone when the stack is left.
     let request: Request
+    /// What was called, for FUNCTION STATS; empty until the stack is left.
+    var words: [[UInt8]] = []
     /// Of EVAL or FCALL, for statistics.
     let command: Int
     /// Nil once it is gone; the run goes on.
@@ -104,6 +106,7 @@ extension Node {
             endRun()
         } else {
             scripts.isSuspended = true
+            scripts.run.pointee.words = (0..<request.count).map { Array(request[$0]) }
             setGate(.busy, true)
             park(client, .script)
         }
