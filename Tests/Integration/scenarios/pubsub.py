@@ -120,6 +120,10 @@ def check_messages_across_a_mixed_cluster(environment):
     kinds = (("martlet", "redis"), ("redis", "martlet"))
     cluster = Cluster(environment, [[environment.cluster_node(kind) for kind in shard] for shard in kinds]).boot()
     nodes = cluster.nodes
+    # A message for a shard goes to those whom its sender knows as replicas.
+    for node in nodes:
+        wait_until(lambda: len([line for line in node.cluster_nodes() if line.primary != "-"]) == 2, 20,
+                   f"{node} knows both replicas")
     listeners = [Subscriber(node, "SUBSCRIBE", "c") for node in nodes]
     for number, node in enumerate(nodes):
         expect_equal(node.call("PUBLISH", "c", f"from {number}"), 1, f"subscribers on {node}")
