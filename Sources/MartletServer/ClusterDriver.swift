@@ -121,6 +121,9 @@ extension Node {
         if front.view.serves(slot) { return (.serve, slot) }
         var question = Redirection.Request(slot: slot)
         question.isWrite = hot.flags.contains(.write)
+        if hot.flags.contains(.runsScript) {
+            question.isWrite = scriptFlags(of: request, command: index).applied(to: hot.flags).contains(.write)
+        }
         question.isMigrate = index == migrateCommand
         question.isPubSubShard = hot.flags.contains(.pubsub)
         question.isAsking = client.pointee.flags.contains(.asking) || hot.flags.contains(.asking)
