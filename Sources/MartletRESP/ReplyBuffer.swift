@@ -267,8 +267,16 @@ package struct ReplyBuffer: ~Copyable {
         switch error {
         case .text(let text): append(literal: text)
         case .message(let text):
-            // A line break inside would end the reply early.
-            for byte in text.utf8 { append(byte: byte == 13 || byte == 10 ? 32 : byte) }
+            for scalar in text.unicodeScalars {
+                if let byte = ReplyError.byte(of: scalar) {
+                    append(byte: byte)
+                } else {
+                    // A line break inside would end the reply early.
+                    for byte in UTF8.encode(scalar).unsafelyUnwrapped {
+                        append(byte: byte == 13 || byte == 10 ? 32 : byte)
+                    }
+                }
+            }
         }
         append(literal: "\r\n")
     }

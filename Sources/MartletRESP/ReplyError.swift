@@ -5,6 +5,32 @@ package enum ReplyError: Error, Equatable {
     /// A text that names something of the request.
     case message(String)
 
+    /// Bytes of a client for a ``message(_:)``, in which they are to be sent back as they are. Those that are no UTF-8 are
+    /// kept as characters for private use, which ``ReplyBuffer/error(_:)`` turns back.
+    package static func quoted(_ bytes: UnsafeRawBufferPointer) -> String {
+        if let text = String(validating: bytes, as: UTF8.self),
+            !text.unicodeScalars.contains(where: { byte(of: $0) != nil })
+        {
+            return text
+        }
+        var scalars = String.UnicodeScalarView()
+        for byte in bytes { scalars.append(byte < 128 ? Unicode.Scalar(byte) : Self.privateCharacter(byte)) }
+        return String(scalars)
+    }
+
+    private static func privateCharacter(_ byte: UInt8) -> Unicode.Scalar {
+        Unicode.Scalar(privateStart + UInt32(byte)) ?? "?"
+    }
+
+    /// In the private use area of the basic plane, U+E000 to U+F8FF.
+    private static let privateStart: UInt32 = 0xF600
+
+    /// The byte that ``quoted(_:)`` made a character of.
+    static func byte(of scalar: Unicode.Scalar) -> UInt8? {
+        scalar.value >= privateStart + 128 && scalar.value < privateStart + 256
+            ? UInt8(scalar.value - privateStart) : nil
+    }
+
     package static func == (left: ReplyError, right: ReplyError) -> Bool { left.string == right.string }
 
     package var string: String {

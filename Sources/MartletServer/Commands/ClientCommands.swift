@@ -95,7 +95,7 @@ extension Command {
         run: .node { request, _, client throws(ReplyError) in
             let isName = request.matches(2, "LIB-NAME")
             guard isName || request.matches(2, "LIB-VER") else {
-                throw .message("ERR Unrecognized option '\(String(bytes: request[2]))'")
+                throw .message("ERR Unrecognized option '\(ReplyError.quoted(request[2]))'")
             }
             guard ClientName.isPlain(request[3]) else {
                 throw .message(
@@ -335,7 +335,7 @@ enum ClientType {
         if name.equalsIgnoringCase("SLAVE") || name.equalsIgnoringCase("REPLICA") { return .replica }
         if name.equalsIgnoringCase("PUBSUB") { return .pubsub }
         if name.equalsIgnoringCase("MASTER") || name.equalsIgnoringCase("PRIMARY") { return .primary }
-        throw .message("ERR Unknown client type '\(String(bytes: name))'")
+        throw .message("ERR Unknown client type '\(ReplyError.quoted(name))'")
     }
 }
 
@@ -372,7 +372,7 @@ struct ClientFilter {
                 localAddress = String(bytes: value)
             } else if request.matches(index, "USER") {
                 guard value.elementsEqual(StaticString("default").bytes) else {
-                    throw .message("ERR No such user '\(String(bytes: value))'")
+                    throw .message("ERR No such user '\(ReplyError.quoted(value))'")
                 }
                 user = "default"
             } else if request.matches(index, "SKIPME") {

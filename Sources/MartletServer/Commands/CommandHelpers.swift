@@ -23,7 +23,7 @@ extension Request {
 
     /// What a command with subcommands of its own says to one that it does not know. (addReplySubcommandSyntaxError)
     var unknownSubcommand: ReplyError {
-        let subcommand = String(bytes: UnsafeRawBufferPointer(rebasing: self[1].prefix(128)))
+        let subcommand = ReplyError.quoted(UnsafeRawBufferPointer(rebasing: self[1].prefix(128)))
         let command = String(bytes: self[0]).uppercased()
         return .message(
             "ERR unknown subcommand or wrong number of arguments for '\(subcommand)'. Try \(command) HELP.")

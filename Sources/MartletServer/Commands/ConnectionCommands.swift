@@ -200,7 +200,7 @@ extension Node {
                 client.pointee.name = try ClientName.checked(request[index + 1])
                 index += 2
             } else {
-                throw .message("ERR Syntax error in HELLO option '\(String(bytes: request[index]))'")
+                throw .message("ERR Syntax error in HELLO option '\(ReplyError.quoted(request[index]))'")
             }
         }
         guard client.isAuthenticated else {

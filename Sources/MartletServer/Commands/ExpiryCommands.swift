@@ -38,7 +38,7 @@ struct ExpiryCondition: OptionSet {
             } else if request.matches(index, "LT") {
                 insert(.sooner)
             } else {
-                throw .message("ERR Unsupported option \(String(bytes: request[index].cString))")
+                throw .message("ERR Unsupported option \(ReplyError.quoted(request[index].cString))")
             }
         }
         if contains(.hasNone), rawValue != Self.hasNone.rawValue {

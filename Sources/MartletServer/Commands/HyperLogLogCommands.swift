@@ -173,7 +173,7 @@ extension Command {
                 if isSparse { try makeDense(key, bytes, &keyspace) }
                 reply.integer(isSparse ? 1 : 0)
             } else {
-                throw .message("ERR Unknown PFDEBUG subcommand '\(String(bytes: request[1].cString))'")
+                throw .message("ERR Unknown PFDEBUG subcommand '\(ReplyError.quoted(request[1].cString))'")
             }
         })
 

@@ -135,7 +135,7 @@ extension Command {
                 return
             }
             guard let category = CommandCategory(rawValue: String(bytes: request[2]).lowercased()) else {
-                throw .message("ERR Unknown category '\(String(bytes: request[2]))'")
+                throw .message("ERR Unknown category '\(ReplyError.quoted(request[2]))'")
             }
             let members = (0..<node.commands.count).filter { node.commands[$0].allCategories.contains(category) }
             client.pointee.reply.array(members.count)

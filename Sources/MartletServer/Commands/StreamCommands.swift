@@ -533,7 +533,7 @@ extension Request {
 
     /// What XGROUP and XINFO say when the group at index 3 is not there.
     var noSuchGroup: ReplyError {
-        let (group, key) = (String(bytes: self[3].cString), String(bytes: self[2].cString))
+        let (group, key) = (ReplyError.quoted(self[3].cString), ReplyError.quoted(self[2].cString))
         return .message("NOGROUP No such consumer group '\(group)' for key name '\(key)'")
     }
 }

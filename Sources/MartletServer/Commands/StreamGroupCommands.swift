@@ -172,7 +172,7 @@ extension ReplyError {
 extension Request {
     /// What most commands say when the key at index 1 or the group at index 2 is not there.
     fileprivate var noSuchKeyOrGroup: ReplyError {
-        let (key, group) = (String(bytes: self[1].cString), String(bytes: self[2].cString))
+        let (key, group) = (ReplyError.quoted(self[1].cString), ReplyError.quoted(self[2].cString))
         return .message("NOGROUP No such key '\(key)' or consumer group '\(group)'")
     }
 }
@@ -428,7 +428,7 @@ private struct StreamClaimOptions {
                 index += 1
                 lastID = try request.streamID(at: index)
             } else {
-                throw .message("ERR Unrecognized XCLAIM option '\(String(bytes: request[index].cString))'")
+                throw .message("ERR Unrecognized XCLAIM option '\(ReplyError.quoted(request[index].cString))'")
             }
             index += 1
         }

@@ -216,10 +216,10 @@ private struct StreamReadOptions: Sendable {
         if isGroup {
             group = found?.stream.group(named: request[groupIndex])
             if group == nil {
-                let groupName = String(bytes: request[groupIndex].cString)
+                let groupName = ReplyError.quoted(request[groupIndex].cString)
                 throw .message(
                     """
-                    NOGROUP No such key '\(String(bytes: name.cString))' or consumer group '\(groupName)' in XREADGROUP \
+                    NOGROUP No such key '\(ReplyError.quoted(name.cString))' or consumer group '\(groupName)' in XREADGROUP \
                     with GROUP option
                     """)
             }

@@ -132,7 +132,7 @@ extension Node {
         }
         guard let subcommand = commands.subcommandIndex(of: request[1], container: index) else {
             let name = commands.fullNames[index]
-            let subcommand = String(bytes: UnsafeRawBufferPointer(rebasing: request[1].prefix(128)))
+            let subcommand = ReplyError.quoted(UnsafeRawBufferPointer(rebasing: request[1].prefix(128)))
             reject(.unknownSubcommand(subcommand, of: name.uppercased()), client)
             return true
         }
@@ -494,9 +494,9 @@ extension Node {
         var text = ""
         for index in 1..<max(request.count, 1) where text.utf8.count < 128 {
             let left = 128 - text.utf8.count
-            text += "'" + String(bytes: UnsafeRawBufferPointer(rebasing: request[index].prefix(left))) + "' "
+            text += "'" + ReplyError.quoted(UnsafeRawBufferPointer(rebasing: request[index].prefix(left))) + "' "
         }
-        let name = String(bytes: UnsafeRawBufferPointer(rebasing: request[0].prefix(128)))
+        let name = ReplyError.quoted(UnsafeRawBufferPointer(rebasing: request[0].prefix(128)))
         return .message("ERR unknown command '\(name)', with args beginning with: \(text)")
     }
 }
