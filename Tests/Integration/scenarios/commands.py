@@ -13,8 +13,8 @@ LATER = {
     "users": {"acl|deluser", "acl|dryrun", "acl|genpass", "acl|load", "acl|log", "acl|save", "acl|setuser"},
     "durability": {"bgrewriteaof", "bgsave", "failover", "save"},
     "observation": {"latency", "slowlog"},
-    "scripts and functions": {
-        "eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro", "script", "function"},
+    "functions": {"fcall", "fcall_ro", "function"},
+    "history of scripts": {"script|flush"},
     "never": {"module"},
 }
 

@@ -4,6 +4,7 @@ import random
 import shlex
 
 from differential import BATCH, FAMILIES, Source, compare, read_raw
+from grammar import make_family, read_grammar
 from harness import RawConnection, ReplyError, encode, expect_equal, same_data, wait_until
 
 
@@ -18,6 +19,23 @@ def check_every_family(environment):
             environment.note(f"{family}{', RESP3' if resp3 else ''}: {count} commands from seed {seed}")
             with RawConnection(one.host, one.port, 30) as first, RawConnection(other.host, other.port, 30) as second:
                 compare(first, second, family, seed, count, resp3)
+
+
+def check_grammar(environment):
+    """Every command of the data types with every option, made of what Redis' COMMAND DOCS tells of its arguments."""
+    one = environment.server()
+    other = environment.server("redis")
+    FAMILIES["grammar"] = make_family(read_grammar(other))
+    try:
+        for resp3 in (False, True):
+            seed = random.randrange(10**6)
+            count = 300_000 if environment.is_long else 10_000
+            environment.note(f"{count} commands from seed {seed}")
+            with RawConnection(one.host, one.port, 30) as first, RawConnection(other.host, other.port, 30) as second:
+                compare(first, second, "grammar", seed, count, resp3)
+            expect_equal(same_data(one, other), "", f"what the servers hold differently after seed {seed}")
+    finally:
+        del FAMILIES["grammar"]
 
 
 def check_changing_limits(environment):
@@ -58,8 +76,17 @@ LIMITS = [
 
 def check_replicas(environment):
     """What the log says makes the same keys, values and times of a Redis replica and of one of our own."""
-    primary = environment.server()
-    replicas = [environment.server(kind, replicaof=f"127.0.0.1 {primary.port}") for kind in ("redis", "martlet")]
+    compare_replicas(environment, "martlet", ("redis", "martlet"))
+
+
+def check_replica_of_redis(environment):
+    """What the log of a Redis primary says makes the same keys, values and times of our replica."""
+    compare_replicas(environment, "redis", ("martlet",))
+
+
+def compare_replicas(environment, primary_kind, kinds):
+    primary = environment.server(primary_kind)
+    replicas = [environment.server(kind, replicaof=f"127.0.0.1 {primary.port}") for kind in kinds]
     for replica in replicas:
         wait_until(lambda: replica.info("replication")["master_link_status"] == "up", 20, f"{replica} follows")
     for family in FAMILIES:
@@ -77,7 +104,7 @@ def check_replicas(environment):
         for replica in replicas:
             wait_until(
                 lambda: int(replica.info("replication")["slave_repl_offset"]) >= offset, 20, f"{replica} has caught up")
-            expect_equal(same_data(primary, replica), "", f"{family}, seed {seed}: what {replica} holds differently")
+            expect_equal(same_data(primary, replica), "", f"family {family}, seed {seed}: what {replica} holds differently")
 
 
 def check_change_counts(environment):
