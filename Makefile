@@ -1,7 +1,7 @@
 # make cluster    build, then boot three primaries and three replicas on 127.0.0.1:7000 to 7005
 # make stop       stop that cluster
 # make test       everything that CI runs
-# make install    programs into $(PREFIX)/bin that need neither Swift nor jemalloc on their host
+# make install    programs into $(PREFIX)/bin that need neither Swift, jemalloc nor Lua on their host
 # make help       the rest
 #
 # A fresh Debian with a Swift toolchain is enough: missing Debian packages are installed first (with sudo unless root).
@@ -89,7 +89,7 @@ install: build
 	@for program in $(PROGRAMS); do \
 		echo "install -s $$program $(DESTDIR)$(PREFIX)/bin"; \
 		install -s -m 755 $(RELEASE)/$$program $(DESTDIR)$(PREFIX)/bin/ || exit 1; \
-		if ldd $(DESTDIR)$(PREFIX)/bin/$$program | grep -E 'swift|jemalloc|not found'; then \
+		if ldd $(DESTDIR)$(PREFIX)/bin/$$program | grep -E 'swift|jemalloc|lua|not found'; then \
 			echo "$$program still needs the libraries above"; exit 1; \
 		fi; \
 	done

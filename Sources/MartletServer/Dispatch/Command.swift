@@ -47,6 +47,8 @@ package struct CommandFlags: OptionSet, Sendable {
     package static let waits = CommandFlags(rawValue: 1 << 20)
     /// Runs a script or function, whose own flags replace some of these. Not told by COMMAND INFO.
     package static let runsScript = CommandFlags(rawValue: 1 << 21)
+    /// Whether a client that tracks keys is told when those of the command change. Of a script that is decided by what it calls.
+    var readsKeys: Bool { intersection([.readonly, .runsScript]) == .readonly }
     /// Any of these looks at keys or changes them.
     static let touchesData: CommandFlags = [.write, .readonly, .mayReplicate]
 }

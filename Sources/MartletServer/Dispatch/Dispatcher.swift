@@ -260,7 +260,9 @@ extension Node {
             if client.pointee.flags.contains(.primary) { fail(streamed: error, request) }
         }
         if isTimed { recordTime(since: start, index: index) }
-        if keyspace.hasEvents { tellKeyEvents(by: client) }
+        if keyspace.hasEvents {
+            tellKeyEvents(by: client.pointee.flags.contains(.script) ? scripts.run.pointee.caller : client)
+        }
         if keyspace.propagation.isOn { propagate(request, changed: keyspace.changes != changesBefore, client) }
     }
 
@@ -269,7 +271,7 @@ extension Node {
         let hadAsking = client.pointee.flags.contains(.asking)
         call(request, commands.hot + index, index: index, client)
         if hadAsking { client.pointee.flags.remove(.asking) }
-        if client.pointee.flags.contains(.tracking), commands.hot[index].flags.contains(.readonly) {
+        if client.pointee.flags.contains(.tracking), commands.hot[index].flags.readsKeys {
             rememberKeys(of: request, command: index, client)
         }
         if gates.contains(.monitored) { showToMonitors(request, command: index, client) }
@@ -285,8 +287,9 @@ extension Node {
         call(request, commands.hot + index, index: index, client)
         runningClient = caller
         keyspace.recordsAccess = true
-        if let caller, caller.pointee.flags.contains(.tracking), commands.hot[index].flags.contains(.readonly) {
-            rememberKeys(of: request, command: index, caller)
+        if let caller, commands.hot[index].flags.readsKeys, let tracked = scripts.run.pointee.tracked {
+            // Redis 7.0 remembers what the script declares, whatever it reads.
+            withRequest(tracked) { node, request in node.rememberKeys(of: request, command: tracked.command, caller) }
         }
         if gates.contains(.monitored), commands.hot[index].flags.isDisjoint(with: [.admin, .skipMonitor]) {
             feedMonitors(request, command: index, client, isScripts: true)
@@ -396,7 +399,7 @@ extension Node {
         if isImport { updateExpiryMode() }
         if hadAsking { client.pointee.flags.remove(.asking) }
         if client.pointee.flags.contains(.tracking) {
-            if command.pointee.flags.contains(.readonly) { rememberKeys(of: request, command: index, client) }
+            if command.pointee.flags.readsKeys { rememberKeys(of: request, command: index, client) }
             // It holds for the next command, or for the whole of a transaction.
             if !clientSubcommands.contains(index), !client.pointee.isInTransaction {
                 client.pointee.flags.remove(.caching)

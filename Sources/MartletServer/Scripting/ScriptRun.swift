@@ -36,6 +36,8 @@ struct ScriptRun {
     let command: Int
     /// Nil once it is gone; the run goes on.
     var caller: ClientPointer?
+    /// The command, if its caller tracks keys.
+    let tracked: QueuedCommand?
     /// It is our primary's stream, which nothing refuses and nobody stops.
     let isOfPrimary: Bool
     /// The reply is not wanted.
@@ -90,7 +92,9 @@ extension Node {
         scripts.begin(
             ScriptRun(
                 node: withUnsafeMutablePointer(to: &self) { $0 }, invocation: invocation, request: request,
-                command: command, caller: client, isOfPrimary: isOfPrimary,
+                command: command, caller: client,
+                tracked: client.pointee.flags.contains(.tracking) ? QueuedCommand(request, command: command) : nil,
+                isOfPrimary: isOfPrimary,
                 isSilent: client.pointee.flags.contains(.replySkip), isReadOnly: isReadOnly,
                 allowsCrossSlot: !invocation.flags.isDisjoint(with: [.undeclared, .allowCrossSlot]),
                 slot: isClustered && !invocation.keys.isEmpty
