@@ -260,3 +260,50 @@ def check_tracking_limits(environment):
         expect(not listener.is_alive(), f"{len(told)} of {count} keys were given up")
         wait_until(lambda: int(server.info("stats")["tracking_total_keys"]) == 1000, 10, "the table is at its limit")
         receiver.close()
+
+
+def check_lock(environment):
+    """redis-py's Lock: one holder at a time, whoever lost it is told, and nobody gives back or extends another's."""
+    server = environment.server()
+    client = server.open_client()
+    lock = client.lock("lock", timeout=60)
+    expect(lock.acquire(), "the first acquires it")
+    expect(not client.lock("lock", timeout=60).acquire(blocking=False), "a second does not")
+    expect(lock.extend(100) and client.pttl("lock") > 100000, "extend adds")
+    expect(lock.reacquire() and client.pttl("lock") <= 60000, "reacquire starts again")
+    expect(lock.owned(), "it is the owner")
+    lock.release()
+    expect_equal(client.exists("lock"), 0, "locks after release")
+    attempts = {
+        "release": lambda lost: lost.release(), "extend": lambda lost: lost.extend(10),
+        "reacquire": lambda lost: lost.reacquire()}
+    for name, attempt in attempts.items():
+        lost = client.lock("lock", timeout=0.05)
+        lost.acquire()
+        wait_until(lambda: client.exists("lock") == 0, 5, "the lock expires")
+        other = client.lock("lock", timeout=60)
+        expect(other.acquire(blocking=False), "another acquires it")
+        try:
+            attempt(lost)
+        except redis.exceptions.LockNotOwnedError:
+            pass
+        else:
+            raise Failure(f"{name} by somebody who had lost the lock")
+        other.release()
+    counts = {"inside": 0, "most": 0, "done": 0}
+
+    def work():
+        own = server.open_client()
+        for _ in range(25):
+            with own.lock("shared", timeout=60, sleep=0.001):
+                counts["inside"] += 1
+                counts["most"] = max(counts["most"], counts["inside"])
+                counts["done"] += 1
+                counts["inside"] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expect_equal((counts["most"], counts["done"]), (1, 150), "holders at a time, and locks taken")
