@@ -151,6 +151,26 @@ package struct Database: ~Copyable {
 
     var remainsCount: Int { tableSet.remains.count }
 
+    /// Whether there is more to free than so many keys and elements. - Complexity: O(`limit`)
+    func isFreeEffort(above limit: Int) -> Bool {
+        var left = limit - keyCount
+        if left < 0 || pool.pointee.outsideCount == 0 { return left < 0 }
+        for table in 0..<tableCount where tables[table].count > 0 {
+            var position: UInt64? = 0
+            while left >= 0, let current = position {
+                position = tables[table].scan(from: current) { entry in
+                    guard entry.isOutside, !entry.isString else { return }
+                    let container = entry.container
+                    // Nodes of some kilobytes take longer than members.
+                    let isOfNodes = container.encoding == .quicklist || container.encoding == .stream
+                    left -= container.freeEffort * (isOfNodes ? 32 : 1)
+                }
+            }
+            if left < 0 { return true }
+        }
+        return false
+    }
+
     /// Moves an entry to another slot of the pool. - Parameter key: of the entry.
     mutating func relocate(_ entry: Entry, _ key: Key, seed: HashSeed) {
         guard let place = place(of: key), place.pointee == entry else {

@@ -798,6 +798,13 @@ package struct Keyspace: ~Copyable {
         return databases[database].detach()
     }
 
+    /// Whether a database has more keys and elements than so many.
+    ///
+    /// - Complexity: O(`limit`)
+    package func isFreeEffort(of database: Int, above limit: Int) -> Bool {
+        databases[database].isFreeEffort(above: limit)
+    }
+
     package mutating func swap(_ first: Int, _ second: Int) {
         changes &+= 1
         guard first != second else { return }

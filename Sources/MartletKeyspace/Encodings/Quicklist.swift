@@ -70,6 +70,7 @@ struct Quicklist {
     private let header: UnsafeMutablePointer<Header>
 
     private static let capacityMin = 4
+    private static let bytesFreedPerStep = 256
     private static var headerBytes: Int { MemoryLayout<Header>.stride }
     private static var nodeBytes: Int { MemoryLayout<Node>.stride }
 
@@ -104,9 +105,10 @@ struct Quicklist {
     func freeSome(from position: inout Int, limit: inout Int) -> Bool {
         while position < nodeCount {
             if limit <= 0 { return false }
+            // A node of 8 KB takes as long as many members do: some microseconds.
+            limit -= 1 + self[position].listpack.byteCount / Self.bytesFreedPerStep
             self[position].listpack.destroy()
             position += 1
-            limit -= 1
         }
         destroyHeader()
         return true

@@ -86,17 +86,17 @@ extension Command {
 }
 
 extension Node {
-    /// Databases with more keys are freed in the background even when the client asked for it at once: freeing takes some
-    /// 100 ns a key, and other clients shall not wait for it.
-    private static let keysFreedAtOnceMax = 50_000
+    /// Databases with more keys and elements are freed in the background even when the client asked for it at once: freeing
+    /// takes some 100 ns for each, and other clients shall not wait for it.
+    private static let freeEffortAtOnceMax = 50_000
 
     /// Empties a database.
     mutating func flush(_ database: Int, isAsynchronous: Bool) {
-        let count = keyspace.keyCount(database: database)
-        guard count > 0 else { return }
+        guard keyspace.keyCount(database: database) > 0 else { return }
+        let isLarge = keyspace.isFreeEffort(of: database, above: Self.freeEffortAtOnceMax)
         let tables = keyspace.flush(database: database)
         // Otherwise the last reference goes here.
-        if isAsynchronous || count > Self.keysFreedAtOnceMax { freeInBackground(tables) }
+        if isAsynchronous || isLarge { freeInBackground(tables) }
     }
 
     /// Hands tables that were flushed to the thread that frees them.

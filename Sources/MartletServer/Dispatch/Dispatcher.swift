@@ -160,14 +160,8 @@ extension Node {
         if !isOpen(request, command, client) {
             switch pass(request, command, index: index, client) {
             case .open: break
-            case .refused(var error):
-                if index == execCommand {
-                    error = abortTransaction(client, because: error)
-                    // Whoever saw the MULTI shall see that it is over.
-                    feedMonitors(request, command: index, client)
-                }
-                reject(error, client)
-                commandStatistics[index].rejectedCalls += 1
+            case .refused(let error):
+                refuse(request, command: index, because: error, client)
                 return true
             case .wait: return false
             }
@@ -180,7 +174,7 @@ extension Node {
                 return true
             }
             if client.pointee.flags.isDisjoint(with: .unusual) {
-                call(request, command, index: index, client)
+                callBehindGates(request, command, index: index, client)
             } else {
                 runUnusual(request, command, index: index, client)
             }
@@ -264,6 +258,14 @@ extension Node {
             tellKeyEvents(by: client.pointee.flags.contains(.script) ? scripts.run.pointee.caller : client)
         }
         if keyspace.propagation.isOn { propagate(request, changed: keyspace.changes != changesBefore, client) }
+    }
+
+    /// Out of line: what `run` calls without gates shall be the only copy in it.
+    @inline(never)
+    private mutating func callBehindGates(
+        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
+    ) {
+        call(request, command, index: index, client)
     }
 
     /// A command of an EXEC: it passed the gates when it was queued.
@@ -423,6 +425,21 @@ extension Node {
         Log.warning("Replica generated a reply to command '\(command)', disconnecting it")
         client.pointee.flags.insert(.closeNow)
         effects.append(.close(client))
+    }
+
+    /// A gate is closed for this request.
+    @inline(never)
+    private mutating func refuse(
+        _ request: Request, command index: Int, because error: ReplyError, _ client: ClientPointer
+    ) {
+        var error = error
+        if index == execCommand {
+            error = abortTransaction(client, because: error)
+            // Whoever saw the MULTI shall see that it is over.
+            feedMonitors(request, command: index, client)
+        }
+        reject(error, client)
+        commandStatistics[index].rejectedCalls += 1
     }
 
     // MARK: Errors

@@ -47,6 +47,21 @@ import Testing
         #expect(after == balance)
     }
 
+    @Test func largeNodesAreFreedInMoreSteps() {
+        var list = ListValue(limits: EncodingLimits())
+        let element = [UInt8](repeating: 7, count: 1000)
+        for _ in 0..<1000 { element.withUnsafeBytes { list.push($0, at: .tail) } }
+        let nodes = Quicklist(list.container.pointer).nodeCount
+        #expect((120...130).contains(nodes), "of 8 KB")
+        var (position, steps, isDone) = (0, 0, false)
+        while !isDone {
+            var limit = 100
+            isDone = list.container.freeSome(from: &position, limit: &limit)
+            steps += 1
+        }
+        #expect(steps > nodes / 4 && steps < nodes)
+    }
+
     @Test func anElementThatIsLargerThanANodeStandsAlone() {
         var list = ListValue(limits: EncodingLimits())
         let large = [UInt8](repeating: 7, count: 100_000)

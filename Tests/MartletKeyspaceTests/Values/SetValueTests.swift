@@ -228,6 +228,22 @@ import Testing
         }
     }
 
+    @Test func largeValuesCountForWhatADatabaseTakesToFree() {
+        var keyspace = Keyspace(databaseCount: 2, isClustered: false, seed: HashSeed(k0: 1, k1: 2))
+        Array("set".utf8).withUnsafeBytes { name in
+            let entry = keyspace.insert(keyspace.key(name), SetMembers(keyspace.members).container)
+            for number in 0..<2000 {
+                let isNew = Array("member \(number)".utf8).withUnsafeBytes { keyspace.setValue(entry).insert($0) }
+                #expect(isNew)
+            }
+        }
+        let answers = [(0, 1500), (0, 2500), (1, 0)].map { keyspace.isFreeEffort(of: $0.0, above: $0.1) }
+        #expect(answers == [true, false, false])
+        _ = keyspace.flush(database: 0)
+        let afterFlush = keyspace.isFreeEffort(of: 0, above: 0)
+        #expect(!afterFlush)
+    }
+
     /// A large set that is deleted goes bit by bit, and a flush gives everything back at once.
     @Test func deletedSetsGiveTheirMemoryBack() {
         func run() {

@@ -89,7 +89,6 @@ import Testing
             ("COPY missing b", []),
             ("MOVE a 2", ["0 MOVE a 2"]),
             ("EXISTS gone", ["0 DEL gone"]),
-            ("SWAPDB 1 2", ["0 SWAPDB 1 2"]),
         ])
     func propagation(line: String, log: [String]) {
         let node = NodeHarness()
