@@ -276,9 +276,9 @@ extension Node {
         // A day is enough for any test, and cannot overflow.
         let microseconds = Int64(min(seconds, 86_400) * 1_000_000)
         services.sleep(microseconds)
-        // For scripts and EXEC no time passes.
+        // For a script no time passes.
         let now = keyspace.now
-        defer { if isInPropagationUnit { keyspace.now = now } }
+        defer { if keyspace.isInScript { keyspace.now = now } }
         beginTurn(
             NodeTime(
                 monotonicMicroseconds: time.monotonicMicroseconds + microseconds,
