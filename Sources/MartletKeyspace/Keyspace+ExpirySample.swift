@@ -24,7 +24,7 @@ extension Keyspace {
                         guard let expiry = entry.expiry else { return }
                         seen += 1
                         // Far expiries must not overflow the sum.
-                        sum += min(max(0, expiry - now), .max / 256)
+                        if expiry > now { sum += min(expiry - now, .max / 256) }
                     }
                 }
             }

@@ -459,7 +459,7 @@ extension Command {
                 reply.map(3)
                 reply.field("name", consumer.name)
                 reply.field("pending", consumer.pendingCount)
-                reply.field("idle", Int(max(0, keyspace.now - consumer.seenAt)))
+                reply.field("idle", Int(max(0, keyspace.now &- consumer.seenAt)))
             }
         })
 

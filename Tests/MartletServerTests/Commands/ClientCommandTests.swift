@@ -174,6 +174,18 @@ import Testing
         #expect(node("DBSIZE") == ":0\r\n")
     }
 
+    /// On an importing node, as on a writable replica, what has passed long ago is a time as any other.
+    @Test func theMeanTimeToLiveIsToldWhateverTimesKeysHave() {
+        let node = NodeHarness()
+        node("CONFIG SET import-mode yes")
+        node("CLIENT IMPORT-SOURCE ON")
+        node("SET old 1")
+        #expect(node("PEXPIREAT old -9223372036854775808") == ":1\r\n")
+        #expect(node("INFO keyspace").contains("db0:keys=1,expires=1,avg_ttl=0"))
+        node("SET far 1 PXAT 9223372036854775807")
+        #expect(node("INFO keyspace").contains("db0:keys=2,expires=2,avg_ttl=18014398509481983"))
+    }
+
     @Test func killClosesWhomTheFiltersName() {
         let node = NodeHarness()
         let old = node.connect(address: "10.0.0.1:1")

@@ -103,6 +103,19 @@ import Testing
         #expect(restore(NodeHarness(), "a", "0", payload) == "-ERR Bad data format\r\n")
     }
 
+    @Test func aConsumerMayHaveBeenSeenAtAnyTime() throws {
+        let node = NodeHarness()
+        for line in ["XADD s 1 a b", "XGROUP CREATE s g 0", "XGROUP CREATECONSUMER s g c"] { node(line) }
+        var body = Array(dump(node, "s").dropLast(8))
+        let seenAt = withUnsafeBytes(of: node.nowMilliseconds.littleEndian) { Array($0) }
+        let place = try #require((0..<body.count - 8).last { body[$0..<$0 + 8].elementsEqual(seenAt) })
+        body.replaceSubrange(place..<place + 8, with: [0, 0, 0, 0, 0, 0, 0, 0x80])
+        let checksum = body.withUnsafeBytes { crc64($0) }.littleEndian
+        let payload = withUnsafeBytes(of: checksum) { body + $0 }
+        #expect(restore(node, "t", "0", payload) == "+OK\r\n")
+        #expect(node("XINFO CONSUMERS t g").hasSuffix("$4\r\nidle\r\n:0\r\n"))
+    }
+
     @Test func timesToLiveAreRelativeUnlessSaidOtherwise() {
         let node = NodeHarness()
         node("SET a value")
