@@ -29,9 +29,10 @@ extension Node {
     ) {
         precondition(mayBlock(client))
         var names: [WatchedKey] = []
+        var known: Set<WatchedKey> = []
         for index in keys {
             let name = WatchedKey(database: client.pointee.database, key: Array(request[index]))
-            if !names.contains(name) { names.append(name) }
+            if known.insert(name).inserted { names.append(name) }
         }
         let wait = KeyWait(
             client: client, command: QueuedCommand(request, command: client.pointee.lastCommand), keys: names,

@@ -30,6 +30,17 @@ import Testing
         #expect(node("LRANGE l 0 -1") == left)
     }
 
+    @Test(.timeLimit(.minutes(1))) func manyKeysAreAwaitedInNoTimeAndEachOnce() {
+        let node = NodeHarness()
+        let names = (0..<30_000).map { Array("k\($0 % 29_000)".utf8) }
+        let client = node.connect()
+        #expect(node.send([Array("BLPOP".utf8)] + names + [Array("0".utf8)], as: client) == [])
+        #expect(isWaiting(client))
+        #expect(node("RPUSH k28999 a") == ":1\r\n")
+        #expect(told(client) == .bulks("k28999", "a"))
+        #expect(node.node.blocked.isEmpty)
+    }
+
     @Test func whoCameFirstIsServedFirst() {
         let node = NodeHarness()
         let clients = (0..<5).map { _ in waiter(node, "BLPOP l 0") }
