@@ -76,12 +76,6 @@ extension Command {
         var changed: [UnsafeRawBufferPointer] = []
         for index in fields {
             let field = request[index]
-            if deletes {
-                let isRemoved = hash.remove(field)
-                if isRemoved { changed.append(field) }
-                reply.integer(isRemoved ? 2 : -2)
-                continue
-            }
             let isAllowed: Bool
             switch hash.lifetime(of: field) {
             case .missing:
@@ -90,11 +84,13 @@ extension Command {
             case .unlimited: isAllowed = condition.allows(time, insteadOf: nil)
             case .until(let old): isAllowed = condition.allows(time, insteadOf: old)
             }
-            if isAllowed {
-                hash.setExpiry(field, time)
-                changed.append(field)
+            guard isAllowed else {
+                reply.integer(0)
+                continue
             }
-            reply.integer(isAllowed ? 1 : 0)
+            if deletes { _ = hash.remove(field) } else { hash.setExpiry(field, time) }
+            changed.append(field)
+            reply.integer(deletes ? 2 : 1)
         }
         entry.container = hash.container
         keyspace.didSetFieldExpiry(deletes ? .delete : .set(time), of: changed, hash, entry, key)
@@ -106,7 +102,7 @@ extension Command {
         arguments: "key FIELDS fields={numfields:integer field...}",
         complexity: fieldsComplexity, summary: "Remove the existing expiration on a hash key's field(s).",
         run: .data { request, keyspace, reply throws(ReplyError) in
-            let fields = try request.fields(behind: 2)
+            let fields = try request.fieldsAlone()
             let key = request.firstKey
             let entry = try keyspace.writeHash(key, fields: fields, of: request)
             reply.array(fields.count)
@@ -184,7 +180,7 @@ extension Command {
     private static func tellFieldExpiry(
         _ request: Request, from base: Int64, unit: Int64, _ keyspace: inout Keyspace, _ reply: inout ReplyBuffer
     ) throws(ReplyError) {
-        let fields = try request.fields(behind: 2, mismatch: .syntax)
+        let fields = try request.fieldsAlone(mismatch: .syntax)
         let hash = try keyspace.readHash(request.firstKey)
         reply.array(fields.count)
         for index in fields {
@@ -285,8 +281,8 @@ extension Command {
                 }
             }
             if let time, keyspace.isOver(time) {
-                let deleted = keyspace.deleteFields(pairs, of: request, entry, key)
-                return reply.integer(deleted == pairs.count / 2 ? 1 : 0)
+                keyspace.deleteFields(pairs, of: request, entry, key)
+                return reply.integer(1)
             }
             setFields(pairs, of: request, options, time, key, try keyspace.openHash(key), &keyspace)
             reply.integer(1)
@@ -324,7 +320,7 @@ extension Command {
         complexity: "O(N) where N is the number of fields to be retrieved and deleted.",
         summary: "Returns the values of one or more fields and deletes them from a hash.",
         run: .data { request, keyspace, reply throws(ReplyError) in
-            let fields = try request.fields(behind: 2)
+            let fields = try request.fieldsAlone()
             let key = request.firstKey
             let entry = try keyspace.writeHash(key, fields: fields, of: request)
             reply.array(fields.count)
@@ -401,10 +397,9 @@ extension Keyspace {
         }
     }
 
-    /// Deletes the fields of pairs. - Returns: how many there were.
-    fileprivate mutating func deleteFields(_ pairs: Range<Int>, of request: Request, _ entry: Entry?, _ key: Key) -> Int
-    {
-        guard let entry else { return 0 }
+    /// Deletes the fields of pairs.
+    fileprivate mutating func deleteFields(_ pairs: Range<Int>, of request: Request, _ entry: Entry?, _ key: Key) {
+        guard let entry else { return }
         willModify(entry)
         var hash = hashValue(entry)
         var deleted: [UnsafeRawBufferPointer] = []
@@ -413,7 +408,6 @@ extension Keyspace {
         }
         entry.container = hash.container
         didSetFieldExpiry(.delete, of: deleted, hash, entry, key)
-        return deleted.count
     }
 }
 
@@ -423,13 +417,17 @@ extension Request {
         (start..<max(start, count - 1)).first { matches($0, "FIELDS") }
     }
 
+    /// The indexes of fields where nothing stands before the word.
+    fileprivate func fieldsAlone(mismatch: ReplyError = .fieldCount) throws(ReplyError) -> Range<Int> {
+        guard matches(2, "FIELDS") else { throw .syntax }
+        return try fields(behind: 2, mismatch: mismatch)
+    }
+
     /// The indexes of fields, whose number stands behind a word.
     ///
     /// - Parameter width: 2 if there is a value behind each.
     fileprivate func fields(
-        behind word: Int?, width: Int = 1,
-        mismatch: ReplyError = .text(
-            "ERR numfields should be greater than 0 and match the provided number of fields")
+        behind word: Int?, width: Int = 1, mismatch: ReplyError = .fieldCount
     ) throws(ReplyError) -> Range<Int> {
         guard let word else { throw mismatch }
         let number = try integer(at: word + 1)
@@ -439,7 +437,12 @@ extension Request {
     }
 }
 
-/// Options of HGETEX and HSETEX; those that contradict an earlier one are syntax errors.
+extension ReplyError {
+    fileprivate static let fieldCount = ReplyError.text(
+        "ERR numfields should be greater than 0 and match the provided number of fields")
+}
+
+/// Options of HGETEX and HSETEX; each may be repeated, and those that contradict an earlier one are syntax errors.
 private struct FieldOptions {
     struct Flags: OptionSet {
         let rawValue: UInt8
@@ -476,8 +479,8 @@ private struct FieldOptions {
                 flags.insert(.keepExpiry)
             } else if !isSet, unit == nil, request.matches(index, "PERSIST") {
                 flags.insert(.persist)
-            } else if unit == nil, index + 1 < indexes.upperBound, flags.isDisjoint(with: [.keepExpiry, .persist]),
-                let unit = Self.unit(request, index)
+            } else if index + 1 < indexes.upperBound, flags.isDisjoint(with: [.keepExpiry, .persist]),
+                let unit = Self.unit(request, index), self.unit == nil || self.unit == unit
             {
                 self.unit = unit
                 index += 1

@@ -46,11 +46,20 @@ import Testing
     @Test func aTimeThatHasPassedDeletes() {
         tell([
             ("HEXPIRE h 0 FIELDS 2 a x", "*2\r\n:2\r\n:-2\r\n"), ("HLEN h", ":2\r\n"),
-            ("HEXPIREAT h 1 FIELDS 1 b", "*1\r\n:2\r\n"), ("HSETEX h EX 0 FIELDS 2 c 1 d 2", ":0\r\n"),
-            ("EXISTS h", ":0\r\n"), ("HSETEX h PXAT 1 FIELDS 1 c 1", ":0\r\n"), ("EXISTS h", ":0\r\n"),
+            ("HEXPIREAT h 1 FIELDS 1 b", "*1\r\n:2\r\n"), ("HSETEX h EX 0 FIELDS 2 c 1 d 2", ":1\r\n"),
+            ("EXISTS h", ":0\r\n"), ("HSETEX h PXAT 1 FIELDS 1 c 1", ":1\r\n"), ("EXISTS h", ":0\r\n"),
             ("HSET h a 1", ":1\r\n"), ("HSETEX h PXAT 1 FIELDS 1 a 2", ":1\r\n"), ("EXISTS h", ":0\r\n"),
             ("HSET h a 1", ":1\r\n"), ("HGETEX h EX 0 FIELDS 2 a b", "*2\r\n$1\r\n1\r\n$-1\r\n"),
             ("EXISTS h", ":0\r\n"),
+        ])
+    }
+
+    @Test func aConditionKeepsAFieldFromATimeThatHasPassed() {
+        tell([
+            ("HEXPIRE h 100 FIELDS 1 a", "*1\r\n:1\r\n"), ("HEXPIREAT h 1 NX FIELDS 2 a x", "*2\r\n:0\r\n:-2\r\n"),
+            ("HEXPIRE h 0 GT FIELDS 2 a b", "*2\r\n:0\r\n:0\r\n"), ("HEXPIRE h 0 XX FIELDS 1 b", "*1\r\n:0\r\n"),
+            ("HLEN h", ":3\r\n"), ("HEXPIRE h 0 XX FIELDS 1 a", "*1\r\n:2\r\n"),
+            ("HEXPIRE h 0 LT FIELDS 2 b b", "*2\r\n:2\r\n:-2\r\n"), ("HLEN h", ":1\r\n"),
         ])
     }
 
@@ -62,7 +71,10 @@ import Testing
             ("HTTL h FIELDS 1 a", "*1\r\n:-1\r\n"), ("HGETEX none EX 1 FIELDS 1 a", "*1\r\n$-1\r\n"),
             ("HSETEX h EX 10 FIELDS 2 a 7 d 8", ":1\r\n"), ("HMGET h a d", .bulks("7", "8")),
             ("HTTL h FIELDS 2 a d", "*2\r\n:10\r\n:10\r\n"), ("HSETEX h KEEPTTL FIELDS 2 a 9 b 9", ":1\r\n"),
-            ("HTTL h FIELDS 2 a b", "*2\r\n:10\r\n:-1\r\n"), ("HSETEX h FIELDS 1 a 1", ":1\r\n"),
+            ("HTTL h FIELDS 2 a b", "*2\r\n:10\r\n:-1\r\n"),
+            ("HSETEX h EX 20 ex 30 FIELDS 1 b 9", ":1\r\n"), ("HTTL h FIELDS 1 b", "*1\r\n:30\r\n"),
+            ("HGETEX h PX 1 PX 7000 FIELDS 1 b", "*1\r\n$1\r\n9\r\n"), ("HTTL h FIELDS 1 b", "*1\r\n:7\r\n"),
+            ("HSETEX h FIELDS 1 a 1", ":1\r\n"),
             ("HTTL h FIELDS 1 a", "*1\r\n:-1\r\n"), ("HSETEX h FNX FIELDS 2 a 1 new 1", ":0\r\n"),
             ("HEXISTS h new", ":0\r\n"),
             ("HSETEX h FXX FIELDS 2 a 1 new 1", ":0\r\n"), ("HSETEX h FXX FIELDS 1 a 5", ":1\r\n"),
@@ -90,7 +102,9 @@ import Testing
         ("HGETEX h EX -1 FIELDS 1 a", "invalid expire time in 'hgetex' command"),
         ("HSETEX h FNX FXX FIELDS 1 a 1", "syntax error"), ("HSETEX h EX 1 PX 1 FIELDS 1 a 1", "syntax error"),
         ("HSETEX h FIELDS 1 a 1 b", numbersMessage), ("HSETEX h FIELDS 2 a 1", numbersMessage),
-        ("HSETEX h PERSIST FIELDS 1 a 1", "syntax error"), ("HGETDEL h FIELDS 3 a b", numbersMessage),
+        ("HTTL h FIELD 1 a", "syntax error"), ("HPERSIST h x y a", "syntax error"),
+        ("HGETDEL h FIELD 1 a", "syntax error"), ("HSETEX h PERSIST FIELDS 1 a 1", "syntax error"),
+        ("HGETDEL h FIELDS 3 a b", numbersMessage),
     ])
     func mistakesAreNamedAsByValkey(line: String, message: String) {
         let node = NodeHarness()
