@@ -118,10 +118,10 @@ extension Command {
             Atomically creates or modifies the string values of one or more keys, and optionally set their expiration.
             """,
         run: .data { request, keyspace, reply throws(ReplyError) in
-            guard let pairCount = parseInt64(request[1]), pairCount > 0 else {
-                throw .text("ERR invalid numkeys value")
+            guard let pairCount = parseInt64(request[1]), pairCount > 0, pairCount <= Int32.max else {
+                throw .text("ERR invalid numkeys value or out of range")
             }
-            guard pairCount <= (request.count - 2) / 2 else { throw .wrongArgumentCount("msetex") }
+            guard pairCount <= (request.count - 2) / 2 else { throw .syntax }
             let end = 2 + 2 * Int(pairCount)
             let options = try ValueOptions(request, from: end, of: .setMany)
             let expiry = try options.expiry(in: request, now: keyspace.now, command: "msetex")
