@@ -121,6 +121,8 @@ class Server:
         self.folder = os.path.join(environment.folder, f"{kind}-{port}")
         self.process = None
         self.connection = None
+        # Environment variables on top of the runner's own.
+        self.variables = {}
         self.directives = {
             "port": str(port),
             "bind": "127.0.0.1",
@@ -165,7 +167,8 @@ class Server:
                     file.write(f"{name} {line}\n")
         output = open(os.path.join(self.folder, "output.txt"), "ab")
         self.process = subprocess.Popen(
-            [self.program, config], stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=self.folder)
+            [self.program, config], stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=self.folder,
+            env={**os.environ, **self.variables})
         output.close()
         if wait:
             self.wait_ready()
@@ -555,6 +558,15 @@ class Environment:
         if check and result.returncode != 0:
             raise Failure(f"{' '.join(command)} ended with {result.returncode}: {output[-1500:]}")
         return output
+
+    def process(self, name, *command, **variables):
+        """Starts a process beside the servers that ends with the scenario; what it prints goes to `name`.txt."""
+        with open(os.path.join(self.folder, f"{name}.txt"), "ab") as output:
+            process = subprocess.Popen(
+                [str(word) for word in command], stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                cwd=self.folder, env={**os.environ, **variables})
+        self.processes.append(process)
+        return process
 
     def close(self, passed):
         for server in self.servers:
