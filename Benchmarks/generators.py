@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 
 from servers import ROOT
 
@@ -41,7 +43,7 @@ class Result:
 
 class Generator:
     """A program with redis-benchmark's options and report; redis-benchmark itself cannot take keys in order, hold a
-    rate, or put values into commands that are not its own tests."""
+    rate, send several commands as one request, or put values into commands that are not its own tests."""
 
     def __init__(self, program):
         self.is_martlet = os.path.basename(program) == "martlet"
@@ -49,11 +51,15 @@ class Generator:
         self.name = " ".join([os.path.basename(program), *self.command[1:]])
 
     def run(self, port, workload, requests, pipeline, keys, cluster=False, in_order=False, rate=None):
+        """`workload`: a name of WORKLOADS, a command, or its words if they have blanks; a `;` stands between commands that
+        are one request."""
         key = "key:__rand_int__"
         if cluster and not self.is_martlet:
             # It finds a node by a tag only, one tag for each slot: as many keys in all.
             key, keys = "key:{tag}:__rand_int__", max(1, keys // 16384)
-        words = WORKLOADS.get(workload, workload).replace("KEY", key).split()
+        if isinstance(workload, str):
+            workload = WORKLOADS.get(workload, workload).replace("KEY", key).split()
+        words = list(workload)
         command = [*self.command, "-p", str(port), "-c", str(CONNECTIONS), "-n", str(requests), "-r", str(keys),
                    "-P", str(pipeline), "--precision", "3"]
         if cluster:
@@ -67,8 +73,13 @@ class Generator:
             command += ["-d", str(VALUE_BYTES)]
         else:
             words = [word.replace("__data__", "x" * VALUE_BYTES) for word in words]
-        command += words
-        result = subprocess.run(command, capture_output=True, text=True)
+        with tempfile.NamedTemporaryFile("w") as file:
+            if ";" in words:
+                file.write("1 " + shlex.join(words).replace("';'", ";"))
+                file.flush()
+                words = ["--workload", file.name]
+            command += words
+            result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0 or "throughput summary" not in result.stdout or "errors: " in result.stdout:
             sys.exit(f"{' '.join(command)} failed: {result.stdout[-2000:]}{result.stderr}")
         return Result(result.stdout.replace("\r", "\n"))

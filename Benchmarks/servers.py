@@ -5,6 +5,7 @@ import os
 import platform
 import random
 import re
+import selectors
 import shutil
 import socket
 import subprocess
@@ -161,6 +162,39 @@ class Paced:
                         self.failure = more or "the connection is closed"
                         return
                     answer += more
+
+
+class Subscribers:
+    """So many clients that read whatever comes on one channel, in a thread."""
+
+    def __init__(self, port, channel, count):
+        self.clients = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(count)]
+        self.bell, self.rope = socket.socketpair()
+        for client in self.clients:
+            client.sendall(encoded("SUBSCRIBE", channel))
+            if not client.recv(1 << 16).startswith(b"*3"):
+                raise SystemExit(f"cannot subscribe to {channel}")
+        self.thread = threading.Thread(target=self.read)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.rope.close()
+        self.thread.join()
+        for client in (self.bell, *self.clients):
+            client.close()
+
+    def read(self):
+        buffer = bytearray(1 << 18)
+        with selectors.DefaultSelector() as selector:
+            for client in (self.bell, *self.clients):
+                selector.register(client, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj is self.bell or key.fileobj.recv_into(buffer) == 0:
+                        return
 
 
 class MeasuredCluster:

@@ -359,7 +359,7 @@ package struct Node: ~Copyable {
     mutating func abandonPark(_ client: ClientPointer) {
         endPark(client)
         client.pointee.reply.removeAll()
-        client.pointee.reply.error(.text("ERR This Redis command is not allowed from script"))
+        client.pointee.reply.error(.notAllowedFromScript)
     }
 
     /// A number for an answer that will come later.

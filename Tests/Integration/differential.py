@@ -1217,7 +1217,7 @@ def compare(one, other, family, seed, count, resp3=False, keys=None, without=())
         for command, first, second in zip(commands, *replies):
             history.append(command)
             if not same(command, first, second):
-                raise Failure(describe(family, seed, history, first, second))
+                raise Failure(describe("replies", family, seed, history, first, second))
 
 
 def is_known(connection, name):
@@ -1225,12 +1225,12 @@ def is_known(connection, name):
     return not read_raw(connection).startswith(b"-ERR unknown command")
 
 
-def describe(family, seed, history, first, second):
+def describe(what, family, seed, history, first, second):
     """What differs, and the last commands that touched the same keys."""
     command = history[-1]
     keys = {word for word in command if isinstance(word, str) and word.startswith("{")}
     before = [earlier for earlier in history[:-1] if keys & {word for word in earlier if isinstance(word, str)}]
-    lines = [f"replies differ: family {family}, seed {seed}, command {len(history)}: {shorten(command, 2000)}"]
+    lines = [f"{what} differ: family {family}, seed {seed}, command {len(history)}: {shorten(command, 2000)}"]
     lines += [f"one:   {shorten(first, 1000)}", f"other: {shorten(second, 1000)}"]
     lines += [f"before: {shorten(earlier, 300)}" for earlier in before[-12:]]
     return "\n        ".join(lines)

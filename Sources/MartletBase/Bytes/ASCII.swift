@@ -7,6 +7,7 @@ extension UInt8 {
 }
 
 /// The value of a hexadecimal digit, or nil.
+@inlinable
 package func hexValue(_ byte: UInt8) -> UInt8? {
     switch byte.lowercasedASCII {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")

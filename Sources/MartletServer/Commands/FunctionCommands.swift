@@ -13,13 +13,7 @@ extension CommandFamily {
 
 extension Command {
     static let fcall = Command(
-        "FCALL", since: "7.0.0", arity: .atLeast(3),
-        flags: [.noScript, .skipMonitor, .mayReplicate, .noMandatoryKeys, .stale, .runsScript],
-        keys: [
-            KeySpec(
-                [.readWrite, .access, .update], begin: .index(2), find: .count(index: 0, first: 1, step: 1),
-                notes: "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE")
-        ],
+        "FCALL", since: "7.0.0", arity: .atLeast(3), flags: runFlags, keys: runKeys(notes: runKeyNotes),
         arguments: "function numkeys:integer [key]... [arg]...",
         complexity: "Depends on the function that is executed.", summary: "Invoke a function",
         run: .node { request, node, client throws(ReplyError) in
@@ -27,13 +21,8 @@ extension Command {
         })
 
     static let fcallReadOnly = Command(
-        "FCALL_RO", since: "7.0.0", arity: .atLeast(3),
-        flags: [.noScript, .skipMonitor, .noMandatoryKeys, .stale, .readonly, .runsScript],
-        keys: [
-            KeySpec(
-                [.readOnly, .access], begin: .index(2), find: .count(index: 0, first: 1, step: 1),
-                notes: "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS")
-        ],
+        "FCALL_RO", since: "7.0.0", arity: .atLeast(3), flags: readOnlyRunFlags,
+        keys: readOnlyRunKeys(notes: readOnlyRunKeyNotes),
         arguments: "function numkeys:integer [key]... [arg]...",
         complexity: "Depends on the function that is executed.", summary: "Invoke a read-only function",
         run: .node { request, node, client throws(ReplyError) in

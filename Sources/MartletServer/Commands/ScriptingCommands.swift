@@ -10,22 +10,32 @@ extension CommandFamily {
 
 extension Command {
     private static let complexity: StaticString = "Depends on the script that is executed."
-    private static let evalFlags: CommandFlags = [
+    /// Of EVAL, FCALL and their like.
+    static let runFlags: CommandFlags = [
         .noScript, .stale, .skipMonitor, .mayReplicate, .noMandatoryKeys, .runsScript,
     ]
-    private static let readOnlyFlags: CommandFlags = [
+    static let readOnlyRunFlags: CommandFlags = [
         .readonly, .noScript, .stale, .skipMonitor, .noMandatoryKeys, .runsScript,
     ]
 
-    private static func keys(_ flags: KeySpec.Flags, notes: StaticString? = nil) -> [KeySpec] {
+    static func runKeys(notes: StaticString? = nil) -> [KeySpec] {
+        runKeys([.readWrite, .access, .update], notes)
+    }
+
+    static func readOnlyRunKeys(notes: StaticString? = nil) -> [KeySpec] { runKeys([.readOnly, .access], notes) }
+
+    private static func runKeys(_ flags: KeySpec.Flags, _ notes: StaticString?) -> [KeySpec] {
         [KeySpec(flags, begin: .index(2), find: .count(index: 0, first: 1, step: 1), notes: notes)]
     }
 
+    static let runKeyNotes: StaticString =
+        "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE"
+    static let readOnlyRunKeyNotes: StaticString =
+        "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS"
+
     static let eval = Command(
-        "EVAL", since: "2.6.0", arity: .atLeast(3), flags: evalFlags,
-        keys: keys(
-            [.readWrite, .access, .update],
-            notes: "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE"),
+        "EVAL", since: "2.6.0", arity: .atLeast(3), flags: runFlags,
+        keys: runKeys(notes: runKeyNotes),
         arguments: "script numkeys:integer [key:key#0...] [arg...]", complexity: complexity,
         summary: "Execute a Lua script server side",
         run: .node { request, node, client throws(ReplyError) in
@@ -33,10 +43,8 @@ extension Command {
         })
 
     static let evalReadOnly = Command(
-        "EVAL_RO", since: "7.0.0", arity: .atLeast(3), flags: readOnlyFlags,
-        keys: keys(
-            [.readOnly, .access],
-            notes: "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS"),
+        "EVAL_RO", since: "7.0.0", arity: .atLeast(3), flags: readOnlyRunFlags,
+        keys: readOnlyRunKeys(notes: readOnlyRunKeyNotes),
         arguments: "script numkeys:integer [key:key#0...] [arg...]", complexity: complexity,
         summary: "Execute a read-only Lua script server side",
         run: .node { request, node, client throws(ReplyError) in
@@ -44,7 +52,7 @@ extension Command {
         })
 
     static let evalsha = Command(
-        "EVALSHA", since: "2.6.0", arity: .atLeast(3), flags: evalFlags, keys: keys([.readWrite, .access, .update]),
+        "EVALSHA", since: "2.6.0", arity: .atLeast(3), flags: runFlags, keys: runKeys(),
         arguments: "sha1 numkeys:integer [key:key#0...] [arg...]", complexity: complexity,
         summary: "Execute a Lua script server side",
         run: .node { request, node, client throws(ReplyError) in
@@ -52,7 +60,7 @@ extension Command {
         })
 
     static let evalshaReadOnly = Command(
-        "EVALSHA_RO", since: "7.0.0", arity: .atLeast(3), flags: readOnlyFlags, keys: keys([.readOnly, .access]),
+        "EVALSHA_RO", since: "7.0.0", arity: .atLeast(3), flags: readOnlyRunFlags, keys: readOnlyRunKeys(),
         arguments: "sha1 numkeys:integer [key:key#0...] [arg...]", complexity: complexity,
         summary: "Execute a read-only Lua script server side",
         run: .node { request, node, client throws(ReplyError) in
@@ -105,8 +113,7 @@ extension Command {
             guard
                 request.count == 2 || request.count == 3 && (request.matches(2, "SYNC") || request.matches(2, "ASYNC"))
             else { throw .text("ERR SCRIPT FLUSH only support SYNC|ASYNC option") }
-            // With DEBUG SET-DISABLE-DENY-SCRIPTS a script can say so itself.
-            if node.scripts.isRunning { throw .text("ERR This Redis command is not allowed from script") }
+            try node.requireNoRun()
             node.scripts.flush()
             client.pointee.reply.ok()
         })
@@ -126,7 +133,7 @@ extension Command {
         complexity: "O(N) with N being the length in bytes of the script body.",
         summary: "Load the specified Lua script into the script cache.",
         run: .node { request, node, client throws(ReplyError) in
-            if node.scripts.isRunning { throw .text("ERR This Redis command is not allowed from script") }
+            try node.requireNoRun()
             let index = try node.script(request[2], isLoaded: true)
             client.pointee.reply.bulk(node.scripts.cache[index].name)
         })
@@ -160,13 +167,16 @@ extension Command {
 }
 
 extension ReplyError {
+    static let notAllowedFromScript = ReplyError.text("ERR This Redis command is not allowed from script")
     static let noScript = ReplyError.text("NOSCRIPT No matching script. Please use EVAL.")
 }
 
 extension Request {
     /// Where the keys of EVAL and FCALL stand, which say their number in front of them.
-    func scriptKeys() throws(ReplyError) -> Range<Int> {
-        let count = try integer(at: 2)
+    ///
+    /// - Parameter notANumber: FCALL has a message of its own.
+    func scriptKeys(notANumber: ReplyError = .notAnInteger) throws(ReplyError) -> Range<Int> {
+        guard let count = parseInt64(self[2]) else { throw notANumber }
         guard count <= self.count - 3 else {
             throw .text("ERR Number of keys can't be greater than number of args")
         }

@@ -37,14 +37,7 @@ struct ScriptDigest: Hashable {
     private static func number(_ digits: UnsafeRawBufferPointer, from start: Int, count: Int) -> UInt64? {
         var number: UInt64 = 0
         for index in start..<(start &+ count) {
-            let byte = digits[index]
-            let digit: UInt8
-            switch byte {
-            case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = byte &- UInt8(ascii: "0")
-            case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = byte &- (UInt8(ascii: "a") - 10)
-            case UInt8(ascii: "A")...UInt8(ascii: "F"): digit = byte &- (UInt8(ascii: "A") - 10)
-            default: return nil
-            }
+            guard let digit = hexValue(digits[index]) else { return nil }
             number = number &<< 4 | UInt64(digit)
         }
         return number
@@ -52,11 +45,10 @@ struct ScriptDigest: Hashable {
 
     /// In lower case.
     var hexadecimal: String {
-        func padded(_ number: UInt64, _ count: Int) -> String {
-            let digits = String(number, radix: 16)
-            return String(repeating: "0", count: count - digits.count) + digits
+        func text(_ number: some FixedWidthInteger) -> String {
+            withUnsafeBytes(of: number.bigEndian) { MartletBase.hexadecimal($0) }
         }
-        return padded(high, 16) + padded(middle, 16) + padded(UInt64(low), 8)
+        return text(high) + text(middle) + text(low)
     }
 
     /// A digest is as random as a hash: one word of it serves.
@@ -151,6 +143,11 @@ struct ScriptCache: ~Copyable {
         return index
     }
 
+    /// A script was given again, by EVAL or (`isLoaded`) by SCRIPT LOAD.
+    mutating func use(_ index: Int, isLoaded: Bool) {
+        if isLoaded { markLoaded(index) } else { touch(index) }
+    }
+
     /// A script was run by EVAL or EVALSHA.
     @inline(__always)
     mutating func touch(_ index: Int) {
@@ -160,7 +157,7 @@ struct ScriptCache: ~Copyable {
     }
 
     /// SCRIPT LOAD was given for a script that EVAL brought.
-    mutating func markLoaded(_ index: Int) {
+    private mutating func markLoaded(_ index: Int) {
         guard !isLoaded(index) else { return }
         unlink(index)
         scripts[index]!.isLoaded = true

@@ -105,7 +105,7 @@ extension Node {
         if flags.contains(.noScript) && !debugSettings.allowsAnyCommandInScripts || flags.contains(.waits)
             || flags.contains(.runsScript) || command.pointee.data == nil && command.pointee.node == nil
         {
-            return .text("ERR This Redis command is not allowed from script")
+            return .notAllowedFromScript
         }
         let isWrite = flags.contains(.write)
         if run.pointee.isReadOnly, isWrite || flags.contains(.mayReplicate) {

@@ -156,6 +156,11 @@ extension Node {
         }
     }
 
+    /// With DEBUG SET-DISABLE-DENY-SCRIPTS a script could start another, or drop what it is part of.
+    func requireNoRun() throws(ReplyError) {
+        if scripts.isRunning { throw .notAllowedFromScript }
+    }
+
     /// The compiled script of a text.
     ///
     /// - Parameter isLoaded: SCRIPT LOAD asks; it stays until SCRIPT FLUSH.
@@ -163,7 +168,7 @@ extension Node {
     mutating func script(_ body: UnsafeRawBufferPointer, isLoaded: Bool = false) throws(ReplyError) -> Int {
         let hash = keyspace.hash(body)
         if let index = scripts.cache.index(of: body, hash: hash) {
-            if isLoaded { scripts.cache.markLoaded(index) } else { scripts.cache.touch(index) }
+            scripts.cache.use(index, isLoaded: isLoaded)
             return index
         }
         return try compile(body, hash: hash, isLoaded: isLoaded)
@@ -175,7 +180,7 @@ extension Node {
     ) throws(ReplyError) -> Int {
         let digest = ScriptDigest(of: body)
         if let index = scripts.cache.index(of: digest) {
-            if isLoaded { scripts.cache.markLoaded(index) } else { scripts.cache.touch(index) }
+            scripts.cache.use(index, isLoaded: isLoaded)
             return index
         }
         let shebang = try Shebang(of: body)
@@ -186,7 +191,7 @@ extension Node {
         defer { lua.pointee.infallible -= 1 }
         let text = UnsafeRawBufferPointer(rebasing: body.dropFirst(shebang.count))
         guard martlet_lua_load(state, text.baseAddress, text.count, "@user_script") == 0 else {
-            defer { lua_settop(state, -2) }
+            defer { state.pop() }
             throw .message("ERR Error compiling script (new function): \(String(bytes: state.cString(at: -1)))")
         }
         let function = luaL_ref(state, LUA_REGISTRYINDEX)
@@ -213,7 +218,10 @@ extension OpaquePointer {
     func cString(at index: Int32) -> UnsafeRawBufferPointer { bytes(at: index).cString }
 
     @inline(__always)
-    func push(_ bytes: UnsafeRawBufferPointer) { lua_pushlstring(self, bytes.baseAddress, bytes.count) }
+    func push(_ bytes: UnsafeRawBufferPointer) {
+        // Lua copies no byte of an empty string, but wants an address.
+        lua_pushlstring(self, bytes.baseAddress ?? UnsafeRawPointer(StaticString("").utf8Start), bytes.count)
+    }
 
     @inline(__always)
     func pop(_ count: Int32 = 1) { lua_settop(self, -count - 1) }

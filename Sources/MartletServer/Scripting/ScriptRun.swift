@@ -74,7 +74,7 @@ extension Node {
     mutating func run(
         _ invocation: ScriptInvocation, _ request: Request, command: Int, _ client: ClientPointer
     ) throws(ReplyError) {
-        if scripts.isRunning { throw .text("ERR This Redis command is not allowed from script") }
+        try requireNoRun()
         if let error = refusal(of: invocation, client) { throw error }
         let isReadOnly =
             invocation.isReadOnly

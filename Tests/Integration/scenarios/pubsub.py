@@ -2,9 +2,9 @@
 
 import random
 
-from differential import BATCH, FAMILIES, Source, read_raw
+from differential import BATCH, FAMILIES, Source, describe, read_raw
 from harness import (
-    Cluster, Failure, RawConnection, encode, expect, expect_equal, key_in_slots, key_slot, shorten, wait_until)
+    Cluster, Failure, RawConnection, encode, expect, expect_equal, key_in_slots, key_slot, wait_until)
 
 MARK = b"__keymark__:"
 
@@ -55,31 +55,21 @@ def compare_events(servers, family, seed, count):
             history.append(command)
             # The elements of a set come in an order that every server chooses.
             if first != second and not (str(command[0]).startswith("SORT") and sorted(first) == sorted(second)):
-                raise Failure(describe(family, seed, history, first, second))
+                raise Failure(describe("events", family, seed, history, first, second))
     for connection in writers + listeners:
         connection.close()
 
 
 def events_of(listener, count):
-    """The events of each of so many commands."""
+    """The events of each of so many commands, but for keys whose time is over: the clock says between which commands."""
     events = [[]]
     while len(events) <= count:
         _, _, channel, message = listener.read_reply()
         if channel == MARK:
             events.append([])
-        else:
+        elif message != b"expired" and not channel.endswith(b":expired"):
             events[-1].append((channel, message))
     return events[:-1]
-
-
-def describe(family, seed, history, first, second):
-    command = history[-1]
-    keys = {word for word in command if isinstance(word, str) and word.startswith("{")}
-    before = [earlier for earlier in history[:-1] if keys & {word for word in earlier if isinstance(word, str)}]
-    lines = [f"events differ: family {family}, seed {seed}, command {len(history)}: {shorten(command, 2000)}"]
-    lines += [f"martlet: {shorten(first, 1000)}", f"redis:   {shorten(second, 1000)}"]
-    lines += [f"before: {shorten(earlier, 300)}" for earlier in before[-12:]]
-    return "\n        ".join(lines)
 
 
 def check_events_of_waiting_and_time(environment):

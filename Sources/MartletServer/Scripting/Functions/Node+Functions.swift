@@ -48,11 +48,6 @@ extension Node {
     /// Of the Lua state that their code is in.
     var functionStateBytes: Int { functions?.stateBytes ?? 0 }
 
-    /// With DEBUG SET-DISABLE-DENY-SCRIPTS a function could change the libraries that it is part of.
-    func requireNoRun() throws(ReplyError) {
-        if scripts.isRunning { throw .text("ERR This Redis command is not allowed from script") }
-    }
-
     /// FCALL and FCALL_RO. (fcallCommandGeneric)
     mutating func callFunction(
         _ request: Request, isReadOnly: Bool, _ client: ClientPointer
@@ -63,17 +58,13 @@ extension Node {
         guard let functions, let place = functions.catalogue.index(ofFunction: request[1]) else {
             throw .text("ERR Function not found")
         }
-        guard let count = parseInt64(request[2]) else { throw .text("ERR Bad number of keys provided") }
-        guard count <= request.count - 3 else {
-            throw .text("ERR Number of keys can't be greater than number of args")
-        }
-        guard count >= 0 else { throw .text("ERR Number of keys can't be negative") }
+        let keys = try request.scriptKeys(notANumber: .text("ERR Bad number of keys provided"))
         let function = functions.catalogue.functions[place].function
-        let end = 3 + Int(count)
         try run(
             ScriptInvocation(
                 lua: functions.lua, function: function.reference, name: function.title, flags: function.flags,
-                isScript: false, isReadOnly: isReadOnly, keys: 3..<end, arguments: end..<request.count),
+                isScript: false, isReadOnly: isReadOnly, keys: keys,
+                arguments: keys.upperBound..<request.count),
             request, command: command, client)
     }
 

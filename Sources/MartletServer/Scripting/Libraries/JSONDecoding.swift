@@ -293,12 +293,8 @@ struct JSONReader: ~Copyable {
         guard byte(at: offset) == UInt8(ascii: "\\"), byte(at: offset + 1) == UInt8(ascii: "u") else { return nil }
         var unit: UInt32 = 0
         for index in (offset + 2)..<(offset + 6) {
-            switch byte(at: index) {
-            case let digit where digit &- UInt8(ascii: "0") < 10: unit = unit << 4 | UInt32(digit - UInt8(ascii: "0"))
-            case let letter where (letter | 0x20) &- UInt8(ascii: "a") < 6:
-                unit = unit << 4 | UInt32((letter | 0x20) - UInt8(ascii: "a") + 10)
-            default: return nil
-            }
+            guard let digit = hexValue(byte(at: index)) else { return nil }
+            unit = unit << 4 | UInt32(digit)
         }
         return unit
     }

@@ -43,19 +43,12 @@ struct LuaCall {
 
     func type(_ index: Int32) -> Int32 { lua_type(state, index) }
     func typeName(_ index: Int32) -> String { String(cString: lua_typename(state, lua_type(state, index))) }
-    func pop(_ count: Int32 = 1) { lua_settop(state, -count - 1) }
-    func push(_ bytes: UnsafeRawBufferPointer) {
-        // Lua copies no byte of an empty string, but wants an address.
-        let start = bytes.baseAddress ?? StaticString("").bytes.baseAddress
-        lua_pushlstring(state, start?.assumingMemoryBound(to: CChar.self), bytes.count)
-    }
+    func pop(_ count: Int32 = 1) { state.pop(count) }
+    func push(_ bytes: UnsafeRawBufferPointer) { state.push(bytes) }
 
     /// The bytes of a string on the stack; they live as long as it stands there.
     /// - Precondition: it is a string: a number would become one in its place.
-    func stringBytes(_ index: Int32) -> UnsafeRawBufferPointer {
-        var count = 0
-        return UnsafeRawBufferPointer(start: lua_tolstring(state, index, &count), count: count)
-    }
+    func stringBytes(_ index: Int32) -> UnsafeRawBufferPointer { state.bytes(at: index) }
 
     /// Room for so many values more. (luaL_checkstack)
     func reserve(_ count: Int32, _ purpose: StaticString) throws(LuaFailure) {
@@ -70,15 +63,14 @@ struct LuaCall {
 
     /// A string, or a number as one. (luaL_checklstring)
     func string(_ index: Int32) throws(LuaFailure) -> UnsafeRawBufferPointer {
-        var count = 0
-        guard let start = lua_tolstring(state, index, &count) else { throw mismatch(index, expected: "string") }
-        return UnsafeRawBufferPointer(start: start, count: count)
+        let bytes = state.bytes(at: index)
+        guard bytes.baseAddress != nil else { throw mismatch(index, expected: "string") }
+        return bytes
     }
 
     /// A string up to its first NUL, which C takes for its end. (luaL_checkstring)
     func terminatedString(_ index: Int32) throws(LuaFailure) -> UnsafeRawBufferPointer {
-        let bytes = try string(index)
-        return UnsafeRawBufferPointer(rebasing: bytes.prefix { $0 != 0 })
+        try string(index).cString
     }
 
     /// A number, or a string that reads as one. (luaL_checknumber)
