@@ -118,9 +118,10 @@ def main():
     parser.add_argument("--names", required=True, help="the contenders' names, comma separated")
     parser.add_argument("--milliseconds", type=int, required=True, help="the lock's time")
     parser.add_argument("--pause", type=float, required=True, help="seconds between two tries, at most")
-    parser.add_argument("--end", type=float, required=True, help="the CLOCK_MONOTONIC second to end at")
+    parser.add_argument("--seconds", type=float, required=True, help="how long to contend")
     options = parser.parse_args()
     logging.getLogger("pottery").addHandler(logging.NullHandler())
+    options.end = time.monotonic() + options.seconds
     contenders = [Contender(name, options) for name in options.names.split(",")]
     threads = [threading.Thread(target=contender.run) for contender in contenders]
     for thread in threads:

@@ -147,7 +147,9 @@ def check_pipelines_in_cluster(environment):
     environment.note(", ".join(f"{count} {kind}" for kind, count in done.items())
                      + f" over three failovers; {conflicts[0]} transactions were tried again")
 
-    # After kill -9 a client finds its way without being told.
+    # After kill -9 a client finds its way without being told. A replica has to have followed its primary first: one that
+    # has only just been a primary is no candidate, as in Redis.
+    cluster.wait_ok()
     primary, replica = cluster.shards[1][1], cluster.shards[1][0]
     primary.kill()
     wait_until(lambda: replica.role() == "master", 20, "the replica is elected")
@@ -195,13 +197,14 @@ def check_redlock(environment):
     flush(nodes)
 
     # Up to two are down; three are too many.
-    first = lock()
     for down in range(3):
+        first = lock()
         expect(first.acquire(timeout=20), f"with {down} nodes down")
         expect(refused(), f"a second with {down} nodes down")
         expect(first.locked() > 0, f"the time to live with {down} nodes down")
         first.extend()
         first.release()
+        wait_until(lambda: keys_on(nodes) == 0, 10, "no node has the key after release")
         nodes[down].kill()
     expect(not lock().acquire(blocking=False), "with three nodes down nobody gets it")
     try:
@@ -332,18 +335,17 @@ def check_mutual_exclusion(environment):
     seconds = 60 if environment.is_long else 8
     milliseconds, contenders, processes = 1000, 50, 5
     nodes = [environment.server() for _ in range(5)]
-    end = time.monotonic() + seconds
     seed = random.randrange(1 << 32)
     picker = random.Random(seed)
     names = [f"client {number}" for number in range(contenders)]
     running = [
         environment.process(
             f"contenders-{number}", sys.executable, exclusion.__file__, *[node.port for node in nodes],
-            "--names", ",".join(names[number::processes]), "--milliseconds", milliseconds, "--pause", 0.5,
-            "--end", end)
+            "--names", ",".join(names[number::processes]), "--milliseconds", milliseconds, "--pause", 2,
+            "--seconds", seconds)
         for number in range(processes)]
     down, kills = {}, 0
-    while time.monotonic() < end - milliseconds / 1000:
+    while all(process.poll() is None for process in running):
         for node, killed in list(down.items()):
             if time.monotonic() > killed + milliseconds / 1000 + 0.1:
                 del down[node]
@@ -370,7 +372,7 @@ def check_mutual_exclusion(environment):
                      f"{winners} of {contenders} clients had it")
     broken = exclusion.overlaps(history)
     expect(not broken, f"{len(broken)} pairs of holders at one moment, as {broken[:1]}")
-    expect(len(history) >= seconds / 2, f"only {len(history)} acquisitions in {seconds} s")
+    expect(len(history) >= seconds / 4, f"only {len(history)} acquisitions in {seconds} s")
 
 
 def check_checker(environment):
