@@ -197,6 +197,7 @@ package struct Database: ~Copyable {
         return main || index
     }
 
+    /// Checks every structural rule, also of all values. For tests and DEBUG. - Complexity: O(keys + elements)
     package func invariants(seed: HashSeed) {
         var keys = 0
         var volatileKeys = 0
@@ -209,11 +210,28 @@ package struct Database: ~Copyable {
             }
             keys += tables[index].count
             volatileKeys += volatileTables[index].count
+            valueInvariants(table: index)
         }
         pool.pointee.invariants()
+        members.pointee.pool.pointee.invariants()
         expiringHashes.pointee.invariants()
         precondition(keys == keyCount, "key count is the sum over the tables")
         precondition(volatileKeys == volatileCount, "volatile count is the sum over the tables")
+    }
+
+    private func valueInvariants(table: Int) {
+        var position: UInt64? = tables[table].count == 0 ? nil : 0
+        while let current = position {
+            position = tables[table].scan(from: current) { entry in
+                guard !entry.isString else { return }
+                let container = entry.container
+                container.invariants()
+                precondition(container.count > 0 || container.type == .stream, "an empty value goes with its key")
+                precondition(
+                    !container.hasExpiringFields || expiringHashes.pointee.find(entry.key) != nil,
+                    "the cycle knows every hash in which something expires")
+            }
+        }
     }
 }
 

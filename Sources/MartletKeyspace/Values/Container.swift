@@ -148,7 +148,14 @@ package struct Container {
     /// Checks every structural rule. For tests and DEBUG. - Complexity: O(elements)
     package func invariants() {
         switch encoding {
-        case .listpack: precondition(Listpack.isValid(Listpack(pointer).bytes, deep: true), "a valid listpack")
+        case .listpack:
+            precondition(Listpack.isValid(Listpack(pointer).bytes, deep: true), "a valid listpack")
+            let isOfPairs = type == .hash || type == .sortedSet
+            precondition(!isOfPairs || Listpack(pointer).count % 2 == 0, "fields have values, members scores")
+            let seed = HashSeed(k0: 0, k1: 0)
+            precondition(
+                type == .list || !Listpack(pointer).hasDuplicates(skipping: isOfPairs ? 1 : 0, seed: seed),
+                "no name is there twice")
         case .intset:
             precondition(count == 0 || IntSet.isValid(IntSet(pointer).bytes, deep: true), "integers in order")
         case .hashtable where type == .hash: fieldTable.pointee.invariants()

@@ -68,6 +68,9 @@ extension Node {
         case ("HTSTATS-KEY", 3):
             guard keyspace.peek(keyspace.key(request[2])) != nil else { throw .noSuchKey }
             throw .text("ERR The value stored at the specified key is not represented using an hash table")
+        case ("INVARIANTS", 2):
+            keyspace.invariants()
+            client.pointee.reply.ok()
         case ("STRINGMATCH-TEST", 2):
             matchRandomPatterns()
             client.pointee.reply.simple("Apparently Martlet did not crash: test passed")
@@ -361,6 +364,8 @@ extension Node {
         "    Return hash table statistics of the specified Redis database.",
         "HTSTATS-KEY <key>",
         "    Like HTSTATS but for the hash table stored at <key>'s value.",
+        "INVARIANTS",
+        "    Check every structural rule of all data. The server ends if one is broken.",
         "REPLICATE <string>",
         "    Replicates the provided string to replicas, allowing data divergence.",
         "OBJECT <key>",

@@ -19,6 +19,7 @@ def check_every_family(environment):
             environment.note(f"{family}{', RESP3' if resp3 else ''}: {count} commands from seed {seed}")
             with RawConnection(one.host, one.port, 30) as first, RawConnection(other.host, other.port, 30) as second:
                 compare(first, second, family, seed, count, resp3)
+                first.call("DEBUG", "INVARIANTS")
 
 
 def check_grammar(environment):
@@ -61,6 +62,7 @@ def check_changing_limits(environment):
                     if kinds[0] not in (b"none", b"string"):
                         kinds = [connection.call("OBJECT", "ENCODING", key) for connection in (first, second)]
                     expect_equal(*kinds, f"the encoding of {key} after {name} {value}, seed {seed}")
+        first.call("DEBUG", "INVARIANTS")
 
 
 # A part of a large value comes in an order, and with a cursor, of the server's own.

@@ -164,6 +164,26 @@ import Testing
         #expect(NodeHarness()(line) == reply + "\r\n")
     }
 
+    @Test func theRulesOfAllDataCanBeChecked() {
+        let node = NodeHarness()
+        #expect(node("DEBUG INVARIANTS") == "+OK\r\n")
+        for size in [3, 600] {
+            for index in 0..<size {
+                node("SET s\(size):\(index) x EX 100")
+                node("HSET h\(size) f\(index) v")
+                node("HSETEX e\(size) EX 100 FIELDS 1 f\(index) v")
+                node("RPUSH l\(size) \(String(repeating: "x", count: 100))\(index)")
+                node("SADD i\(size) \(index)")
+                node("SADD m\(size) m\(index)")
+                node("ZADD z\(size) \(index) m\(index)")
+                node("XADD x\(size) * f v\(index)")
+            }
+            node("XGROUP CREATE x\(size) g 0")
+            node("XREADGROUP GROUP g c STREAMS x\(size) >")
+        }
+        #expect(node("DEBUG INVARIANTS") == "+OK\r\n")
+    }
+
     @Test func objectTellsWhereAValueIs() {
         let node = NodeHarness()
         node("SET a 100000")
