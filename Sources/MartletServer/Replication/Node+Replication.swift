@@ -166,6 +166,8 @@ extension Node {
         let hasText = changed && !keyspace.propagation.replacesCommand
         if isInPropagationUnit {
             keyspace.propagation.replacesCommand = false
+            // In EXEC or a script what is met by chance is part of the whole.
+            keyspace.propagation.standsApart = false
             if hasText {
                 keyspace.propagation.append(
                     database: client.pointee.database, arguments: (0..<request.count).map { request[$0] })

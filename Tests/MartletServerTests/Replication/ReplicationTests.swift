@@ -352,6 +352,19 @@ struct ReplicationTests {
         #expect(network[2]("GET key") == .bulk("new"))
     }
 
+    @Test("A key that a transaction finds to be over does not part it")
+    func expiredKeyInTransaction() {
+        let network = ReplicationNetwork(seed: 20, nodeCount: 2)
+        follow(network, 2, 1)
+        network[1]("SET old 1 PX 10")
+        network.settle()
+        network[1].advance(milliseconds: 20)
+        let start = network[1].node.replicationOffset
+        for line in ["MULTI", "SET a 1", "SCAN 0", "SET b 2", "EXEC"] { network[1](line) }
+        let logged = [["MULTI"], ["SET", "a", "1"], ["DEL", "old"], ["SET", "b", "2"], ["EXEC"]]
+        #expect(network[1].log(from: start) == String(decoding: logged.flatMap(RESPText.command), as: UTF8.self))
+    }
+
     @Test(
         "The log has what EXEC ran, and nothing behind it",
         arguments: [
