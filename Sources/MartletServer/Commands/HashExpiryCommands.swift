@@ -301,15 +301,20 @@ extension Command {
         keyspace.noteFieldExpiry(entry)
         keyspace.didModify(.hashSet, key, changes: pairs.count / 2)
         if time != nil { keyspace.report(.hashExpire, key) }
-        guard keyspace.propagation.isOn, !options.isEmpty else { return }
-        // What the conditions were decided by may be gone on replicas, and durations begin elsewhere later.
-        var arguments = [bytes("HSETEX"), key.bytes]
-        if options.contains(.keepExpiry) { arguments.append(bytes("KEEPTTL")) }
+        guard keyspace.propagation.isOn else { return }
+        // What the conditions were decided by may be gone on replicas, and durations begin elsewhere later. Where nothing
+        // expires, replicas get what Redis 7.0 knows as well.
+        let keepsTimes = options.contains(.keepExpiry) && hash.container.hasExpiringFields
+        guard time != nil || keepsTimes else {
+            return keyspace.propagateInstead([bytes("HSET"), key.bytes] + pairs.map { request[$0] })
+        }
         let fields = (pairs.lowerBound - 2..<pairs.upperBound).map { request[$0] }
         if let time {
-            withDecimal(time) { keyspace.propagateInstead(arguments + [bytes("PXAT"), $0] + fields) }
+            withDecimal(time) {
+                keyspace.propagateInstead([bytes("HSETEX"), key.bytes, bytes("PXAT"), $0] + fields)
+            }
         } else {
-            keyspace.propagateInstead(arguments + fields)
+            keyspace.propagateInstead([bytes("HSETEX"), key.bytes, bytes("KEEPTTL")] + fields)
         }
     }
 
@@ -506,8 +511,6 @@ private struct FieldOptions {
     }
 
     func contains(_ flags: Flags) -> Bool { self.flags.contains(flags) }
-
-    var isEmpty: Bool { flags.isEmpty && unit == nil }
 
     /// Unix time in milliseconds, or nil if no time was given.
     func time(in request: Request, now: Int64, command: StaticString) throws(ReplyError) -> Int64? {

@@ -167,7 +167,7 @@ import Testing
                 ["0 HDEL h a", "0 HPEXPIREAT h 1700000100011 FIELDS 1 b"]
             ),
             ("HGETDEL h FIELDS 1 a", "*1\r\n$-1\r\n", ["0 HDEL h a"]),
-            ("HSETEX h KEEPTTL FIELDS 1 a 5", ":1\r\n", ["0 HDEL h a", "0 HSETEX h KEEPTTL FIELDS 1 a 5"]),
+            ("HSETEX h KEEPTTL FIELDS 1 a 5", ":1\r\n", ["0 HDEL h a", "0 HSET h a 5"]),
         ])
     func commandsDeleteWhatTheyLookAt(line: String, reply: String, log: [String]) {
         for isLogged in [false, true] {
@@ -193,8 +193,10 @@ import Testing
             ("HGETEX h PERSIST FIELDS 2 a b", ["0 HPERSIST h FIELDS 1 a"]),
             ("HGETEX h EX 0 FIELDS 2 a x", ["0 HDEL h a"]),
             ("HSETEX h EX 5 FIELDS 1 a 1", ["0 HSETEX h PXAT 1700000005000 FIELDS 1 a 1"]),
-            ("HSETEX h FNX XX FIELDS 1 z 1", ["0 HSETEX h FIELDS 1 z 1"]),
-            ("HSETEX h FIELDS 1 a 1", ["0 HSETEX h FIELDS 1 a 1"]),
+            ("HSETEX h FNX XX FIELDS 1 z 1", ["0 HSET h z 1"]),
+            ("HSETEX h FIELDS 2 a 1 b 3", ["0 HSET h a 1 b 3"]),
+            ("HSETEX h XX KEEPTTL FIELDS 2 a 1 b 3", ["0 HSETEX h KEEPTTL FIELDS 2 a 1 b 3"]),
+            ("HSETEX other KEEPTTL FIELDS 1 a 1", ["0 HSET other a 1"]),
             ("HSETEX h EX 0 FIELDS 2 a 1 x 1", ["0 HDEL h a"]),
             ("HINCRBYFLOAT h a 1", ["0 HSETEX h KEEPTTL FIELDS 1 a 2"]),
         ])
