@@ -1,25 +1,7 @@
-import Glibc
 import MartletBase
 
 // A sorted set of many members: every member is an ``Entry`` out of the store, found by name through a table and in order
 // through a tree. The tree's elements carry the score, so that a comparison reads the entry only when scores are equal.
-
-/// Whether a member comes before another among those of equal score: by bytes, the shorter of equal beginnings first.
-@inline(__always)
-func precedes(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) -> Bool {
-    order(first, second) < 0
-}
-
-/// Below, above or equal to 0 as the first is before, behind or equal to the second. (sdscmp)
-@inline(__always)
-func order(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) -> Int {
-    let count = min(first.count, second.count)
-    if count > 0 {
-        let difference = memcmp(first.baseAddress.unsafelyUnwrapped, second.baseAddress.unsafelyUnwrapped, count)
-        if difference != 0 { return Int(difference) }
-    }
-    return first.count &- second.count
-}
 
 /// A member in the order of a sorted set.
 struct ScoredMember: OrderedElement {
@@ -37,7 +19,7 @@ struct ScoredMember: OrderedElement {
     @inline(__always)
     static func precedes(_ first: ScoredMember, _ second: ScoredMember) -> Bool {
         if first.score != second.score { return first.score < second.score }
-        return MartletKeyspace.precedes(first.entry.key, second.entry.key)
+        return compareBytes(first.entry.key, second.entry.key) < 0
     }
 }
 

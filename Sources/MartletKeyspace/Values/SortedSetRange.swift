@@ -99,7 +99,7 @@ package struct LexRange {
         case .lowest: return false
         case .highest: return true
         case .member(let bound, let isExcluded):
-            let order = order(member, bound)
+            let order = compareBytes(member, bound)
             return isExcluded ? order <= 0 : order < 0
         }
     }
@@ -111,7 +111,7 @@ package struct LexRange {
         case .lowest: return true
         case .highest: return false
         case .member(let bound, let isExcluded):
-            let order = order(member, bound)
+            let order = compareBytes(member, bound)
             return isExcluded ? order >= 0 : order > 0
         }
     }
@@ -122,7 +122,7 @@ package struct LexRange {
         case (.highest, _), (_, .lowest): return true
         case (.lowest, _), (_, .highest): return false
         case (.member(let min, let excludesMin), .member(let max, let excludesMax)):
-            let order = order(min, max)
+            let order = compareBytes(min, max)
             return order > 0 || (order == 0 && (excludesMin || excludesMax))
         }
     }

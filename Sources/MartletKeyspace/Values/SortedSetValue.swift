@@ -448,7 +448,7 @@ package struct SortedSetValue {
     ) -> Int? {
         func isBehind(_ other: StringView, _ otherScore: Double) -> Bool {
             if otherScore != score { return otherScore > score }
-            return other.withBytes { precedes(member, $0) }
+            return other.withBytes { compareBytes(member, $0) < 0 }
         }
         // Scores are often times: the greatest comes last.
         guard let lastScore = list.last, let last = list.previous(before: lastScore),

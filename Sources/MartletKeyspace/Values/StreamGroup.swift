@@ -1,4 +1,3 @@
-import Glibc
 import MartletBase
 
 // Consumer groups of a stream.
@@ -44,20 +43,11 @@ struct NameList<Element: Named> {
         var (low, high) = (0, count)
         while low < high {
             let middle = (low + high) >> 1
-            let order = Self.compare(Self.name(of: self[middle]), name)
+            let order = compareBytes(Self.name(of: self[middle]), name)
             if order == 0 { return (middle, true) }
             if order < 0 { low = middle + 1 } else { high = middle }
         }
         return (low, false)
-    }
-
-    private static func compare(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Int {
-        let shorter = min(left.count, right.count)
-        if shorter > 0 {
-            let order = memcmp(left.baseAddress.unsafelyUnwrapped, right.baseAddress.unsafelyUnwrapped, shorter)
-            if order != 0 { return Int(order) }
-        }
-        return left.count - right.count
     }
 
     /// A block for an element of this name; only its name is filled in.
@@ -130,7 +120,7 @@ struct NameList<Element: Named> {
 
     func invariants() {
         for index in stride(from: 1, to: count, by: 1) {
-            precondition(Self.compare(Self.name(of: self[index - 1]), Self.name(of: self[index])) < 0, "names in order")
+            precondition(compareBytes(Self.name(of: self[index - 1]), Self.name(of: self[index])) < 0, "names in order")
         }
     }
 }

@@ -230,14 +230,8 @@ private struct SortOptions {
     /// A missing text is less than any other.
     private func compareTexts(_ one: StringView?, _ other: StringView?) -> Int {
         guard let one, let other else { return (one == nil ? 0 : 1) - (other == nil ? 0 : 1) }
-        return one.withBytes { one in other.withBytes { other in compare(one, other) } }
-    }
-
-    private func compare(_ one: UnsafeRawBufferPointer, _ other: UnsafeRawBufferPointer) -> Int {
-        for index in 0..<min(one.count, other.count) where one[index] != other[index] {
-            return one[index] < other[index] ? -1 : 1
-        }
-        return one.count - other.count
+        if case .bytes(let one) = one, case .bytes(let other) = other { return compareBytes(one, other) }
+        return one.withBytes { one in other.withBytes { other in compareBytes(one, other) } }
     }
 }
 
