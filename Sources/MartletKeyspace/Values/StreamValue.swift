@@ -67,8 +67,7 @@ package struct StreamValue {
     package func setLastID(_ id: StreamID) {
         storage.pointee.lastID = id
         // Nodes are ordered by their first IDs: those that have only deleted entries above the ID make room for new ones.
-        let nodes = storage.pointee.nodes
-        for index in stride(from: nodes.count - 1, through: 0, by: -1) where nodes[index].id > id { removeNode(index) }
+        while nodeCount > 0, storage.pointee.nodes[nodeCount - 1].id > id { removeNode(nodeCount - 1) }
     }
 
     /// The first entry that is not deleted; zero if there is none.
@@ -842,7 +841,7 @@ extension StreamValue {
     /// - Returns: false if that does not fit the nodes.
     package func finishNodes(length: UInt64, lastID: StreamID) -> Bool {
         guard length == UInt64(self.length), self.length == 0 || lastID >= self.lastID else { return false }
-        storage.pointee.lastID = lastID
+        setLastID(lastID)
         findFirstID()
         return true
     }

@@ -41,6 +41,33 @@ import Testing
         #expect(Memory.threadBalance == before)
     }
 
+    /// A payload may have any number of them.
+    @Test func nodesWithNothingButDeletedEntriesMakeRoomForLowerIDs() {
+        var node = Listpack.make()
+        for number in [0, 100, 1] as [Int64] { node.append(integer: number) }
+        Array("field".utf8).withUnsafeBytes { node.append($0) }
+        node.append(integer: 0)
+        let value = [UInt8](repeating: 0x78, count: 45)
+        for entry in 0..<100 as Range<Int64> {
+            for number in [3, entry, 0] { node.append(integer: number) }
+            value.withUnsafeBytes { node.append($0) }
+            node.append(integer: 4)
+        }
+        defer { node.destroy() }
+        let container = StreamValue.make()
+        let stream = StreamValue(container)
+        for number in 1...200 as ClosedRange<UInt64> {
+            #expect(stream.addNode(StreamID(milliseconds: number * 1000, sequence: 0), node.bytes))
+        }
+        #expect(stream.finishNodes(length: 0, lastID: StreamID(milliseconds: 199_000, sequence: 0)))
+        #expect(stream.nodeCount == 199)
+        container.invariants()
+        stream.setLastID(StreamID(milliseconds: 1, sequence: 0))
+        #expect(stream.nodeCount == 0)
+        container.invariants()
+        container.destroy()
+    }
+
     @Test(arguments: [1, 2, 3, 4] as [UInt64])
     func aTableOfIDsHoldsWhatADictionaryHolds(seed: UInt64) {
         func run() { Self.runTable(seed: seed) }
