@@ -35,6 +35,36 @@ extension UnsafeRawBufferPointer {
     var cString: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: prefix { $0 != 0 }) }
 }
 
+/// What LMPOP, ZMPOP and those that wait are asked for: elements from an end of the first key that is there.
+struct MultiPop {
+    enum Ends {
+        /// LEFT or RIGHT.
+        case places
+        /// MIN or MAX.
+        case scores
+    }
+
+    let keys: Range<Int>
+    /// From the right, or those with the greatest scores.
+    let isFromLast: Bool
+    private(set) var limit = 1
+
+    /// - Parameter start: index of the number of keys.
+    init(_ request: Request, from start: Int, _ ends: Ends) throws(ReplyError) {
+        let keyCount = try request.integer(at: start, from: 1, orFailWith: "ERR numkeys should be greater than 0")
+        guard keyCount < request.count - start - 1 else { throw .syntax }
+        keys = start + 1..<start + 1 + Int(keyCount)
+        isFromLast = request.matches(keys.upperBound, ends == .places ? "RIGHT" : "MAX")
+        guard isFromLast || request.matches(keys.upperBound, ends == .places ? "LEFT" : "MIN") else { throw .syntax }
+        let option = keys.upperBound + 1
+        if option == request.count { return }
+        guard option + 1 < request.count, request.matches(option, "COUNT") else { throw .syntax }
+        limit = Int(
+            try request.integer(at: option + 1, from: 1, orFailWith: "ERR count should be greater than 0"))
+        guard option + 2 == request.count else { throw .syntax }
+    }
+}
+
 extension ReplyBuffer {
     /// The reply to HELP: a heading, the lines, and how to ask for them.
     mutating func help(_ request: Request, _ lines: [StaticString]) {

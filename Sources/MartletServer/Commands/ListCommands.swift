@@ -282,7 +282,7 @@ extension Command {
         complexity: "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
         summary: "Pop elements from a list",
         run: .data { request, keyspace, reply throws(ReplyError) in
-            let options = try MultiplePop(request, countIndex: 1)
+            let options = try MultiPop(request, from: 1, .places)
             for index in options.keys {
                 let key = request.key(at: index, in: keyspace)
                 guard let entry = keyspace.lookupWrite(key) else { continue }
@@ -419,11 +419,11 @@ extension Command {
         complexity: "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
         summary: "Pop elements from a list, or block until one is available",
         run: .node { request, node, client throws(ReplyError) in
-            let keys = try MultiplePop(request, countIndex: 2).keys
+            let keys = try MultiPop(request, from: 2, .places).keys
             let deadline = try request.deadline(seconds: 1, now: node.time.unixMilliseconds)
             try blockingPop(request, keys: keys, until: deadline, &node, client) {
                 request, key, entry, keyspace, reply throws(ReplyError) in
-                let options = try MultiplePop(request, countIndex: 2)
+                let options = try MultiPop(request, from: 2, .places)
                 keyspace.pop(options, entry, key, &reply)
                 return true
             }
@@ -486,32 +486,6 @@ extension Command {
 }
 
 // MARK: What the commands share
-
-/// What LMPOP and BLMPOP are asked for.
-private struct MultiplePop {
-    let keys: Range<Int>
-    let end: ListEnd
-    let count: Int64
-
-    /// - Parameter countIndex: where the number of keys is.
-    init(_ request: Request, countIndex: Int) throws(ReplyError) {
-        let keyCount = try request.integer(
-            at: countIndex, from: 1, orFailWith: "ERR numkeys should be greater than 0")
-        guard keyCount < request.count - countIndex - 1 else { throw .syntax }
-        keys = countIndex + 1..<countIndex + 1 + Int(keyCount)
-        end = try request.listEnd(at: keys.upperBound)
-        guard keys.upperBound + 1 < request.count else {
-            count = 1
-            return
-        }
-        guard keys.upperBound + 3 <= request.count, request.matches(keys.upperBound + 1, "COUNT") else {
-            throw .syntax
-        }
-        count = try request.integer(
-            at: keys.upperBound + 2, from: 1, orFailWith: "ERR count should be greater than 0")
-        guard keys.upperBound + 3 == request.count else { throw .syntax }
-    }
-}
 
 extension ListEnd {
     fileprivate var pushEvent: KeyEvent { self == .head ? .leftPush : .rightPush }
@@ -600,16 +574,17 @@ extension Keyspace {
 
     /// Pops for LMPOP and BLMPOP, which are propagated as LPOP or RPOP with the count of what there was.
     fileprivate mutating func pop(
-        _ options: MultiplePop, _ entry: Entry, _ key: Key, _ reply: inout ReplyBuffer
+        _ options: MultiPop, _ entry: Entry, _ key: Key, _ reply: inout ReplyBuffer
     ) {
         willModify(entry)
         var list = list(entry)
-        let count = min(options.count, Int64(list.count))
+        let end: ListEnd = options.isFromLast ? .tail : .head
+        let count = Int64(min(options.limit, list.count))
         reply.array(2)
         reply.bulk(key.bytes)
-        pop(count, from: &list, key, options.end, &reply)
+        pop(count, from: &list, key, end, &reply)
         guard propagation.isOn else { return }
-        withDecimal(count) { propagateInstead(options.end.popCommand, key.bytes, $0) }
+        withDecimal(count) { propagateInstead(end.popCommand, key.bytes, $0) }
     }
 
     /// Pops for BLPOP and BRPOP, which are propagated as LPOP or RPOP.

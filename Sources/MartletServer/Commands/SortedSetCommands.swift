@@ -690,11 +690,11 @@ extension Command {
             """,
         summary: "Remove and return members with scores in a sorted set",
         run: .data { request, keyspace, reply throws(ReplyError) in
-            let arguments = try MultiPopArguments(request, from: 1)
+            let arguments = try MultiPop(request, from: 1, .scores)
             for index in arguments.keys {
                 let key = request.key(at: index, in: keyspace)
                 guard let entry = try keyspace.writeSortedSet(key) else { continue }
-                let (fromMax, limit) = (arguments.fromMax, arguments.limit)
+                let (fromMax, limit) = (arguments.isFromLast, arguments.limit)
                 let count = replyPopped(key, entry, fromMax: fromMax, limit: limit, &keyspace, &reply)
                 return propagatePop(key, fromMax: fromMax, count: count, &keyspace)
             }
@@ -769,32 +769,6 @@ extension Command {
     }
 }
 
-/// What ZMPOP and BZMPOP ask for.
-struct MultiPopArguments {
-    let keys: Range<Int>
-    let fromMax: Bool
-    private(set) var limit = 1
-
-    /// - Parameter start: index of the number of keys.
-    init(_ request: Request, from start: Int) throws(ReplyError) {
-        guard let count = parseInt64(request[start]), count >= 1 else {
-            throw .text("ERR numkeys should be greater than 0")
-        }
-        guard count < request.count - start - 1 else { throw .syntax }
-        keys = start + 1..<start + 1 + Int(count)
-        fromMax = request.matches(keys.upperBound, "MAX")
-        guard fromMax || request.matches(keys.upperBound, "MIN") else { throw .syntax }
-        let option = keys.upperBound + 1
-        if option == request.count { return }
-        guard option + 1 < request.count, request.matches(option, "COUNT") else { throw .syntax }
-        guard let limit = parseInt64(request[option + 1]), limit >= 1 else {
-            throw .text("ERR count should be greater than 0")
-        }
-        guard option + 2 == request.count else { throw .syntax }
-        self.limit = Int(limit)
-    }
-}
-
 // MARK: Waiting
 
 extension Command {
@@ -850,12 +824,12 @@ extension Command {
             """,
         summary: "Remove and return members with scores in a sorted set or block until one is available",
         run: .node { request, node, client throws(ReplyError) in
-            let keys = try MultiPopArguments(request, from: 2).keys
+            let keys = try MultiPop(request, from: 2, .scores).keys
             let deadline = try request.deadline(seconds: 1, now: node.time.unixMilliseconds)
             try blockingPop(request, keys: keys, type: .sortedSet, until: deadline, &node, client) {
                 request, key, entry, keyspace, reply throws(ReplyError) in
-                let arguments = try MultiPopArguments(request, from: 2)
-                let (fromMax, limit) = (arguments.fromMax, arguments.limit)
+                let arguments = try MultiPop(request, from: 2, .scores)
+                let (fromMax, limit) = (arguments.isFromLast, arguments.limit)
                 let count = replyPopped(key, entry, fromMax: fromMax, limit: limit, &keyspace, &reply)
                 propagatePop(key, fromMax: fromMax, count: count, &keyspace)
                 return true
