@@ -1125,11 +1125,74 @@ def function_command(source):
         ["COMMAND", "GETKEYS", "FCALL", "f", 2, "a", "b", "c"], ["COMMAND", "INFO", "FCALL"], ["COMMAND", "DOCS", "FUNCTION|RESTORE", "FUNCTION|HELP"]])
 
 
+def valkey_command(source):
+    """What Valkey 9 has and Redis 7.0 has not: times to live of fields, conditions on strings. Only points in time, so that
+    both servers mean the same."""
+    chance = source.chance
+    key = source.one_of(source.keys[:4])
+    text = source.one_of(source.keys[4:7])
+    past = [1, 0, int(time.time()) - 5]
+    points = {"EXAT": past + [source.later, source.later + 7], "PXAT": [1, source.later * 1000, source.later * 1000 + 900]}
+    odd = ["", "x", -1, 2**63 - 1, 2**53, "1.5", " 1"]
+
+    def point(word):
+        return source.one_of(odd if chance(6) else points[word])
+
+    def fields(width=1):
+        count = source.random.randint(1, 4)
+        words = [source.word("FIELDS"), source.one_of([0, -1, count + 1, "x", 2**63 - 1, 2**62]) if chance(5) else count]
+        for _ in range(count):
+            words += [f"f{source.below(5)}"] + [source.one_of(["1", "2.5", "v", "w" * 80]) for _ in range(width - 1)]
+        return words[:-1] if chance(3) else words
+
+    def options(*words):
+        chosen = []
+        for word in source.random.choices(words, k=source.one_of([0, 1, 1, 2])):
+            chosen += [source.word(word)]
+            if word in points and chance(98):
+                chosen += [point(word)]
+            if word == "IFEQ":
+                chosen += [source.one_of(["a", "b", ""])]
+        return chosen
+
+    def times():
+        name, word = source.one_of([("HEXPIREAT", "EXAT"), ("HPEXPIREAT", "PXAT")])
+        conditions = source.random.choices(["NX", "XX", "GT", "LT"], k=source.one_of([0, 1, 1, 2]))
+        return [name, key, point(word)] + conditions + fields()
+
+    def pairs():
+        count = source.random.randint(1, 3)
+        words = [source.one_of([0, -1, "x", count + 1, 2**31 - 1, 2**31]) if chance(5) else count]
+        return words + [word for _ in range(count) for word in (source.one_of(source.keys[4:8]), source.one_of("ab"))]
+
+    return source.one_of([
+        times, times, times,
+        lambda: ["HSETEX", key] + options("NX", "XX", "FNX", "FXX", "EXAT", "PXAT", "KEEPTTL") + fields(2),
+        lambda: ["HSETEX", key] + options("FNX", "EXAT", "PXAT", "KEEPTTL") + fields(2),
+        lambda: ["HGETEX", key] + options("EXAT", "PXAT", "PERSIST") + fields(),
+        lambda: [source.one_of(["HEXPIRETIME", "HPEXPIRETIME", "HPERSIST", "HGETDEL"]), key] + fields(),
+        lambda: ["HSET", key, f"f{source.below(5)}", source.one_of(["1", "v", "w" * 80])],
+        lambda: [source.one_of(["HSETNX", "HINCRBY"]), key, f"f{source.below(5)}", "3"],
+        lambda: [source.one_of(["HDEL", "HGET", "HEXISTS"]), key, f"f{source.below(5)}"],
+        lambda: [source.one_of(["HGETALL", "HKEYS", "HLEN", "HLEN"]), key],
+        lambda: ["OBJECT", "ENCODING", key],
+        lambda: [source.one_of(["COPY", "RENAME"]), key, source.one_of(source.keys[:4])],
+        lambda: ["SET", text, source.one_of("ab")] + options("NX", "XX", "GET", "IFEQ", "EXAT", "PXAT", "KEEPTTL"),
+        lambda: ["MSETEX"] + pairs() + options("NX", "XX", "EXAT", "PXAT", "KEEPTTL"),
+        lambda: ["DELIFEQ", source.one_of([key, text, text, text]), source.one_of("ab")],
+        lambda: [source.one_of(["GET", "PEXPIRETIME", "GETDEL", "TYPE"]), text],
+        lambda: ["RPUSH", source.keys[7], "a"] if chance(20) else ["DEL", source.one_of([key, source.keys[7]])],
+    ])()
+
+
 FAMILIES = {
     "string": string_command, "bitmap": bitmap_command, "generic": generic_command, "hash": hash_command,
     "list": list_command, "sorted_set": sorted_set_command, "geo": geo_command, "set": set_command,
     "hyperloglog": hyperloglog_command, "sort": sort_command, "stream": stream_command,
     "lua_library": lua_library_command, "function": function_command}
+
+# Families that Redis 7.0 cannot be asked about.
+OTHER_FAMILIES = {"valkey": valkey_command}
 
 # Whose elements come in an order that every server chooses: how many of them belong together.
 UNORDERED = {
@@ -1197,7 +1260,7 @@ def compare(one, other, family, seed, count, resp3=False, keys=None, without=())
     """Gives `count` commands of a family, but some names, to both connections. - Raises: Failure at the first difference."""
     source = Source(seed, family)
     source.keys = keys or source.keys
-    make = FAMILIES[family]
+    make = FAMILIES.get(family) or OTHER_FAMILIES[family]
     for connection in (one, other):
         connection.send(encode("HELLO", 3 if resp3 else 2))
         read_raw(connection)

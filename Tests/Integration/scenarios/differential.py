@@ -5,7 +5,7 @@ import shlex
 
 from differential import BATCH, FAMILIES, Source, compare, read_raw
 from grammar import make_family, read_grammar
-from harness import RawConnection, ReplyError, encode, expect_equal, same_data, wait_until
+from harness import RawConnection, ReplyError, Skipped, encode, expect_equal, same_data, wait_until
 
 
 def check_every_family(environment):
@@ -20,6 +20,24 @@ def check_every_family(environment):
             with RawConnection(one.host, one.port, 30) as first, RawConnection(other.host, other.port, 30) as second:
                 compare(first, second, family, seed, count, resp3)
                 first.call("DEBUG", "INVARIANTS")
+
+
+def check_what_only_valkey_has(environment):
+    """Times to live of fields and conditions on strings, against Valkey 9."""
+    one = environment.server()
+    other = environment.server("valkey")
+    try:
+        other.call("HTTL", "h", "FIELDS", 1, "f")
+        other.call("MSETEX", 1, "k", "v")
+    except ReplyError:
+        raise Skipped("it is older than Valkey 9.1") from None
+    count = 300_000 if environment.is_long else 10_000
+    for resp3 in (False, True):
+        seed = random.randrange(10**6)
+        environment.note(f"{count} commands from seed {seed}")
+        with RawConnection(one.host, one.port, 30) as first, RawConnection(other.host, other.port, 30) as second:
+            compare(first, second, "valkey", seed, count, resp3)
+            first.call("DEBUG", "INVARIANTS")
 
 
 def check_grammar(environment):
