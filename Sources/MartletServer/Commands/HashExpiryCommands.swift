@@ -302,9 +302,13 @@ extension Command {
         keyspace.didModify(.hashSet, key, changes: pairs.count / 2)
         if time != nil { keyspace.report(.hashExpire, key) }
         guard keyspace.propagation.isOn else { return }
-        // What the conditions were decided by may be gone on replicas, and durations begin elsewhere later. Where nothing
-        // expires, replicas get what Redis 7.0 knows as well.
-        let keepsTimes = options.contains(.keepExpiry) && hash.container.hasExpiringFields
+        // What the conditions were decided by may be gone on replicas, and durations begin elsewhere later. Where no time is
+        // set or kept, replicas get what Redis 7.0 knows as well.
+        let keepsTimes =
+            options.contains(.keepExpiry)
+            && stride(from: pairs.lowerBound, to: pairs.upperBound, by: 2).contains {
+                hash.lifetime(of: request[$0]) != .unlimited
+            }
         guard time != nil || keepsTimes else {
             return keyspace.propagateInstead([bytes("HSET"), key.bytes] + pairs.map { request[$0] })
         }

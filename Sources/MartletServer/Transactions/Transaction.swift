@@ -133,9 +133,10 @@ extension Command {
         run: .node { request, node, client throws(ReplyError) in
             if client.pointee.isInTransaction { throw .text("ERR WATCH inside MULTI is not allowed") }
             var transaction = client.pointee.transaction ?? Transaction()
+            var known = Set(transaction.watched.map(\.key))
             for index in 1..<request.count {
                 let name = WatchedKey(database: client.pointee.database, key: Array(request[index]))
-                if transaction.watched.contains(where: { $0.key == name }) { continue }
+                guard known.insert(name).inserted else { continue }
                 // A key that is over already is missing, and stays so: a primary deletes it now.
                 let key = request.key(at: index, in: node.keyspace)
                 let isMissing = node.keyspace.peek(key) == nil

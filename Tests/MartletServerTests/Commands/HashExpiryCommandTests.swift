@@ -196,6 +196,7 @@ import Testing
             ("HSETEX h FNX XX FIELDS 1 z 1", ["0 HSET h z 1"]),
             ("HSETEX h FIELDS 2 a 1 b 3", ["0 HSET h a 1 b 3"]),
             ("HSETEX h XX KEEPTTL FIELDS 2 a 1 b 3", ["0 HSETEX h KEEPTTL FIELDS 2 a 1 b 3"]),
+            ("HSETEX h KEEPTTL FIELDS 1 b 3", ["0 HSET h b 3"]),
             ("HSETEX other KEEPTTL FIELDS 1 a 1", ["0 HSET other a 1"]),
             ("HSETEX h EX 0 FIELDS 2 a 1 x 1", ["0 HDEL h a"]),
             ("HINCRBYFLOAT h a 1", ["0 HSETEX h KEEPTTL FIELDS 1 a 2"]),

@@ -89,6 +89,16 @@ import Testing
         #expect(run(node, "MULTI", "PING", "EXEC").hasSuffix("*1\r\n+PONG\r\n"))
     }
 
+    @Test("Many keys are watched in no time, and each once", .timeLimit(.minutes(1)))
+    func manyWatches() {
+        let node = NodeHarness()
+        let names = (0..<30_000).map { Array("k\($0 % 29_000)".utf8) }
+        #expect(node.send([Array("WATCH".utf8)] + names) == Array("+OK\r\n".utf8))
+        #expect(node("WATCH k1 other other") == "+OK\r\n")
+        #expect(node.client.pointee.transaction?.watched.count == 29_001)
+        #expect(run(node, "SET k28999 1", "MULTI", "PING", "EXEC").hasSuffix("*-1\r\n"))
+    }
+
     @Test("UNWATCH, EXEC and the end of a client forget watches")
     func forgetting() {
         let node = NodeHarness()
