@@ -85,7 +85,8 @@ class Source:
         if self.chance(15):
             return [option, self.one_of([0, -1, "x", "", 2**63 - 1, 2**63 // 1000 + 1, 2**62])]
         time = {"ex": 100_000, "px": 100_000_000, "exat": self.later, "pxat": self.later * 1000}
-        return [option, time.get(option.lower(), 1) + self.below(1000)]
+        # Not soon for a misspelt option either: SETEX takes the number alone.
+        return [option, time.get(option.lower(), 100_000) + self.below(1000)]
 
 
 def string_command(source):
@@ -116,7 +117,8 @@ def string_command(source):
     elif name in ("SETNX", "GETSET", "APPEND"):
         arguments = [key(), source.value()]
     elif name in ("SETEX", "PSETEX"):
-        arguments = [key(), source.expiry()[1] if chance(30) else 100_000 + source.below(1000), source.value()]
+        later = 100_000_000 if name == "PSETEX" else 100_000
+        arguments = [key(), source.expiry()[1] if chance(30) else later + source.below(1000), source.value()]
     elif name in ("GETRANGE", "SUBSTR"):
         arguments = [key(), source.index(), source.index()]
     elif name == "SETRANGE":

@@ -117,6 +117,8 @@ def compare_replicas(environment, primary_kind, kinds):
         with RawConnection(primary.host, primary.port, 30) as connection:
             for _ in range(0, count, BATCH):
                 commands = [FAMILIES[family](source) for _ in range(BATCH)]
+                if primary_kind == "redis":
+                    commands = [command for command in commands if not may_be_kept_from_replicas(command)]
                 connection.send(b"".join(encode(*command) for command in commands))
                 for _ in commands:
                     read_raw(connection)
@@ -125,6 +127,16 @@ def compare_replicas(environment, primary_kind, kinds):
             wait_until(
                 lambda: int(replica.info("replication")["slave_repl_offset"]) >= offset, 20, f"{replica} has caught up")
             expect_equal(same_data(primary, replica), "", f"family {family}, seed {seed}: what {replica} holds differently")
+
+
+def may_be_kept_from_replicas(command):
+    """Whether redis-server 7.0.15 changes its own data by this command and may tell its replicas nothing.
+
+    BITFIELD makes the string as long as its writes reach before it knows whether they overflow. When OVERFLOW FAIL forbids
+    all of them it counts no change, so its replicas keep the shorter string. (bitops.c, bitfieldGeneric) A primary of ours
+    tells them; that is compared by `replicas`.
+    """
+    return command[0] == "BITFIELD" and any(str(word).upper() == "FAIL" for word in command)
 
 
 def check_change_counts(environment):

@@ -103,4 +103,13 @@ import Testing
             ("BITFIELD none OVERFLOW FAIL", "*0\r\n"), ("STRLEN none", ":0\r\n"),
         ])
     }
+
+    @Test("A string that grew for writes which all overflowed grows on replicas, too")
+    func growthWithoutWrites() {
+        let node = NodeHarness()
+        let line = "BITFIELD k OVERFLOW FAIL SET u8 80 256"
+        #expect(node.propagation(of: line) == ["0 " + line])
+        #expect(node("STRLEN k") == ":11\r\n")
+        #expect(node.propagation(of: line) == [])
+    }
 }
