@@ -334,7 +334,7 @@ extension Command {
         let withValues = request.count > 3
         if withValues {
             guard request.count == 4, request.matches(3, "WITHVALUES") else { throw .syntax }
-            guard number <= Int.max / 2 else { throw .text("ERR value is out of range") }
+            guard number.magnitude <= Int.max / 2 else { throw .text("ERR value is out of range") }
         }
         guard let hash = try keyspace.readHash(request.firstKey), number != 0 else { return reply.array(0) }
         let count = abs(number)
@@ -345,13 +345,14 @@ extension Command {
         }
         let size = hash.visibleCount
         let isRepeating = number < 0 && size > 0
+        var draws = try Draws(isRepeating ? count : 0, reply)
         let elements = isRepeating ? count : min(count, size)
         reply.array(withValues && !reply.isRESP3 ? elements * 2 : elements)
         if isRepeating {
             // Of a small hash all fields are looked up once, and not for each that is drawn.
             var fields: [(StringView, StringView)] = []
             if hash.container.encoding == .listpack, count > 1 { hash.forEach { fields.append(($0, $1)) } }
-            for _ in 0..<count {
+            while try draws.next(&reply) {
                 let drawn = fields.isEmpty ? hash.randomField(&keyspace.random) : keyspace.random.element(of: fields)
                 if let (field, value) = drawn { write(field, value, &reply) }
             }

@@ -236,8 +236,9 @@ extension Command {
         let size = members.count
         if number < 0 || number == 1 {
             // Each drawn from all.
+            var draws = try Draws(number, reply)
             reply.array(abs(number))
-            for _ in 0..<abs(number) { reply.value(members.random(&keyspace.random)) }
+            while try draws.next(&reply) { reply.value(members.random(&keyspace.random)) }
         } else if number >= size {
             reply.array(size)
             members.forEach { member in
@@ -265,20 +266,42 @@ extension Command {
 }
 
 extension Request {
-    /// Most elements that are drawn with repetition: more would be a reply of gigabytes. Redis stops only when there is no
-    /// memory left.
-    private static let drawnMax: Int64 = 1 << 27
-
     /// How many random elements are wanted; below zero, with repetition.
     func drawCount(at index: Int) throws(ReplyError) -> Int {
         let number = try integer(at: index)
         guard number >= -Int64.max else {
             throw .text("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
         }
-        guard number >= -Self.drawnMax else {
-            throw .message("ERR value is out of range, value must between -\(Self.drawnMax) and \(Int64.max)")
-        }
         return Int(number)
+    }
+}
+
+/// Elements that are drawn with repetition, from however few: a short command can ask for a reply of any length. Redis goes on
+/// until the reply is longer than an output buffer may be, which is nearly always without limit, or until memory ends.
+struct Draws {
+    private static let countMax = 1 << 27
+
+    private var left: Int
+    private let replyStart: Int
+    private let bytesMax: Int
+
+    /// - Parameter number: of elements; its sign does not matter.
+    init(_ number: Int, _ reply: borrowing ReplyBuffer, bytesMax: Int = 1 << 30) throws(ReplyError) {
+        guard number.magnitude <= Self.countMax else { throw .text("ERR value is out of range") }
+        left = abs(number)
+        replyStart = reply.count
+        self.bytesMax = bytesMax
+    }
+
+    /// Whether another one is to be drawn. Takes the reply back when it has become too long.
+    mutating func next(_ reply: inout ReplyBuffer) throws(ReplyError) -> Bool {
+        guard left > 0 else { return false }
+        guard reply.count - replyStart <= bytesMax else {
+            reply.truncate(to: replyStart)
+            throw .text("ERR value is out of range")
+        }
+        left -= 1
+        return true
     }
 }
 

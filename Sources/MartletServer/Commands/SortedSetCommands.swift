@@ -371,19 +371,15 @@ extension Command {
                 guard let set = try keyspace.readSortedSet(request.firstKey) else { return reply.null() }
                 return set.withMember(atRank: keyspace.random.below(set.count)) { member, _ in reply.value(member) }
             }
-            let count = try request.integer(at: 2)
-            guard count != .min else {
-                throw .text(
-                    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
-            }
+            let count = try request.drawCount(at: 2)
             guard request.count < 4 || (request.count == 4 && request.matches(3, "WITHSCORES")) else { throw .syntax }
             let withScores = request.count == 4
-            if withScores, count.magnitude > UInt64(Int64.max / 2) { throw .text("ERR value is out of range") }
+            if withScores, count.magnitude > Int.max / 2 { throw .text("ERR value is out of range") }
             guard let set = try keyspace.readSortedSet(request.firstKey), count != 0 else { return reply.array(0) }
             if count < 0 {
-                try replySamples(Int(-count), of: set, withScores, &keyspace, &reply)
+                try replySamples(-count, of: set, withScores, &keyspace, &reply)
             } else {
-                replyChoice(Int(count), of: set, withScores, &keyspace, &reply)
+                replyChoice(count, of: set, withScores, &keyspace, &reply)
             }
         })
 
@@ -392,15 +388,12 @@ extension Command {
         _ count: Int, of set: SortedSetValue, _ withScores: Bool, _ keyspace: inout Keyspace,
         _ reply: inout ReplyBuffer
     ) throws(ReplyError) {
-        guard count <= samplesMax else { throw .text("ERR value is out of range") }
+        var draws = try Draws(count, reply)
         reply.members(count, withScores)
-        for _ in 0..<count {
+        while try draws.next(&reply) {
             set.withMember(atRank: keyspace.random.below(set.count)) { reply.member($0, $1, withScores) }
         }
     }
-
-    /// Redis would go on until it runs out of memory.
-    private static let samplesMax = 1 << 28
 
     /// Different members. All of them come in reverse order, as from Redis.
     private static func replyChoice(

@@ -55,7 +55,9 @@ import Testing
         ("HRANDFIELD h 1 WITHVALUE", "syntax error"), ("HRANDFIELD h 1 WITHVALUES x", "syntax error"),
         ("HRANDFIELD h -9223372036854775808", Self.rangeMessage),
         ("HRANDFIELD h 9223372036854775807 WITHVALUES", "value is out of range"),
-        ("HRANDFIELD h -134217729", "value is out of range, value must between -134217728 and 9223372036854775807"),
+        ("HRANDFIELD h -9223372036854775807 WITHVALUES", "value is out of range"),
+        ("HRANDFIELD h -9223372036854775807 WITHVALUE", "syntax error"),
+        ("HRANDFIELD h -134217729", "value is out of range"),
         ("HSCAN h x", "invalid cursor"), ("HSCAN h 0 COUNT 0", "syntax error"), ("HSCAN h 0 COUNT", "syntax error"),
         ("HSCAN h 0 TYPE hash", "syntax error"), ("HSCAN h 0 NOSCORES", "NOSCORES option can only be used in ZSCAN"),
     ])

@@ -1,4 +1,5 @@
 import MartletBase
+import MartletRESP
 import Testing
 
 @testable import MartletKeyspace
@@ -217,5 +218,29 @@ import Testing
             ("SADD i y", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"),
             ("SCAN 0 TYPE set", "*2\r\n$1\r\n0\r\n*0\r\n"), ("RANDOMKEY", .bulk("i")),
         ] { #expect(node(line) == reply, "\(line)") }
+    }
+
+    @Test("What is drawn with repetition ends where a reply becomes too long, and the reply is taken back")
+    func draws() throws {
+        var reply = ReplyBuffer()
+        reply.simple("before")
+        var draws = try Draws(-1000, reply, bytesMax: 100)
+        reply.array(1000)
+        var count = 0
+        #expect(throws: ReplyError.self) {
+            while try draws.next(&reply) {
+                reply.bulk("0123456789" as StaticString)
+                count += 1
+            }
+        }
+        #expect(count == 6)
+        #expect(String(decoding: reply.bytes, as: UTF8.self) == "+before\r\n")
+        let node = NodeHarness()
+        node("SADD s a")
+        node("ZADD z 1 a")
+        for line in ["SRANDMEMBER s", "ZRANDMEMBER z"] {
+            #expect(node("\(line) -134217729") == "-ERR value is out of range\r\n")
+            #expect(node("\(line)x -134217729") == "*0\r\n")
+        }
     }
 }
