@@ -117,8 +117,8 @@ extension MemoryFigures {
         field("clients.normal", clients)
         field("cluster.links", 0)
         field("aof.buffer", 0)
-        field("lua.caches", 0)
-        field("functions.caches", 0)
+        field("lua.caches", scripts)
+        field("functions.caches", functions)
         for database in databases {
             reply.bulk("db.\(database)")
             reply.map(3)

@@ -18,6 +18,9 @@ struct MemoryFigures {
     let clients: Int
     let replicas: Int
     let backlog: Int
+    /// Texts of scripts and of libraries, and what is kept about them.
+    let scripts: Int
+    let functions: Int
     let clientCount: Int
 
     init(_ node: inout Node) {
@@ -47,11 +50,13 @@ struct MemoryFigures {
         self.clients = clients
         self.replicas = replicas
         backlog = node.replication.feed.log.allocatedBytes
+        scripts = node.scripts.cache.bytes
+        functions = node.functionLibraryBytes
         clientCount = node.clients.count
     }
 
     /// All but keys and values.
-    var overhead: Int { min(used, startup + tables + clients + replicas + backlog) }
+    var overhead: Int { min(used, startup + tables + clients + replicas + backlog + scripts + functions) }
     var data: Int { used - overhead }
     /// The data's share of what came since the start.
     var dataPercent: Double { 100 * Self.ratio(data, max(used - startup, data)) }

@@ -110,4 +110,19 @@ import Testing
         #expect(field("peak.allocated") ?? 0 >= field("total.allocated") ?? .max)
         #expect(field("startup.allocated") ?? 0 > 0)
     }
+
+    @Test("MEMORY STATS counts what is kept of scripts and libraries")
+    func scripts() {
+        let node = NodeHarness()
+        let none = "$10\r\nlua.caches\r\n:0\r\n$16\r\nfunctions.caches\r\n:0\r\n"
+        #expect(node("MEMORY STATS").contains(none))
+        node("EVAL 'return 1' 0")
+        #expect(!node("MEMORY STATS").contains("lua.caches\r\n:0\r\n"))
+        #expect(node("MEMORY STATS").contains("functions.caches\r\n:0\r\n"))
+        node("FUNCTION LOAD \"#!lua name=l\\nredis.register_function('f', function() end)\"")
+        #expect(!node("MEMORY STATS").contains("functions.caches\r\n:0\r\n"))
+        node("SCRIPT FLUSH")
+        node("FUNCTION FLUSH")
+        #expect(node("MEMORY STATS").contains(none))
+    }
 }
