@@ -196,6 +196,10 @@ static int push_real_table(lua_State *L, int index) {
     return 0;
 }
 
+void martlet_lua_reveal(lua_State *L) {
+    if (push_real_table(L, lua_gettop(L))) lua_replace(L, -2);
+}
+
 static int is_protected(lua_State *L, int index) {
     if (!push_real_table(L, index)) return 0;
     lua_pop(L, 1);
@@ -379,7 +383,11 @@ static int base_unpack(lua_State *L) {
 }
 
 // Text only: a first chunk of one space keeps the parser from looking for bytecode, whatever follows. The name is kept on the
-// stack because Lua's parser does not anchor it, and a collection in its midst would free it. (CVE-2025-49844)
+// stack because Lua's parser does not anchor it, and a collection in its midst would free it. (CVE-2025-49844) The length is
+// limited because the lexer counts in ints, which wrap at twice the `=` of a long bracket. (CVE-2025-46819)
+
+/// Of one chunk.
+enum { text_bytes_max = 1 << 28 };
 
 typedef struct {
     const char *text;
@@ -401,6 +409,10 @@ static const char *read_text(lua_State *L, void *context, size_t *size) {
 }
 
 int32_t martlet_lua_load(lua_State *L, const char *text, size_t size, const char *name) {
+    if (size > text_bytes_max) {
+        lua_pushliteral(L, "chunk too long");
+        return LUA_ERRSYNTAX;
+    }
     martlet_lua *lua = martlet_lua_of(L);
     lua_pushstring(L, name);
     text_source source = {text, size, 0};
@@ -412,10 +424,15 @@ int32_t martlet_lua_load(lua_State *L, const char *text, size_t size, const char
     return status;
 }
 
+typedef struct {
+    size_t total;
+    int is_started;
+} function_source;
+
 static const char *read_function(lua_State *L, void *context, size_t *size) {
-    int *is_started = context;
-    if (!*is_started) {
-        *is_started = 1;
+    function_source *source = context;
+    if (!source->is_started) {
+        source->is_started = 1;
         *size = 1;
         return " ";
     }
@@ -428,7 +445,10 @@ static const char *read_function(lua_State *L, void *context, size_t *size) {
     }
     if (!lua_isstring(L, -1)) luaL_error(L, "reader function must return a string");
     lua_replace(L, 3);
-    return lua_tolstring(L, 3, size);
+    const char *text = lua_tolstring(L, 3, size);
+    source->total += *size;
+    if (source->total > text_bytes_max) luaL_error(L, "chunk too long");
+    return text;
 }
 
 static int loaded(lua_State *L, int status) {
@@ -439,12 +459,12 @@ static int loaded(lua_State *L, int status) {
 }
 
 static int base_load(lua_State *L) {
-    int is_started = 0;
+    function_source source = {0, 0};
     const char *name = luaL_optstring(L, 2, "=(load)");
     luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_settop(L, 3);
     lua_pushstring(L, name);
-    return loaded(L, lua_load(L, read_function, &is_started, name));
+    return loaded(L, lua_load(L, read_function, &source, name));
 }
 
 static int base_loadstring(lua_State *L) {
@@ -551,12 +571,23 @@ static int base_setfenv(lua_State *L) {
 
 // MARK: - Table library
 
-static const char *const changing_table_functions[] = {"insert", "remove", "sort", "setn", NULL};
+static const char *const changing_table_functions[] = {"remove", "sort", "setn", NULL};
+static const char *const inserting_table_functions[] = {"insert", NULL};
 static const char *const walking_table_functions[] = {"foreach", "foreachi", "maxn", "concat", "getn", NULL};
 
 static int table_change(lua_State *L) {
     if (is_protected(L, 1)) return raise_read_only(L);
     return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+/// So far before the first element Lua's own moves what is not there, one place after the other.
+enum { position_min = -1000000 };
+
+static int table_insert(lua_State *L) {
+    if (lua_gettop(L) == 3 && (int)lua_tointeger(L, 2) < position_min) {
+        return luaL_argerror(L, 2, "position out of bounds");
+    }
+    return table_change(L);
 }
 
 static int table_walk(lua_State *L) {
@@ -697,7 +728,9 @@ static int handle_error(lua_State *L) {
 
 // MARK: - Long runs
 
-enum { hook_instructions = 100000 };
+/// An instruction may be a call of something that takes milliseconds, so the clock is looked at often. A look takes as long as
+/// some ten instructions.
+enum { hook_instructions = 1000 };
 
 static void hook(lua_State *L, lua_Debug *event) {
     (void)event;
@@ -773,6 +806,7 @@ static int set_up(lua_State *L) {
     }
     lua_getfield(L, -1, LUA_TABLIBNAME);
     wrap(L, changing_table_functions, table_change);
+    wrap(L, inserting_table_functions, table_insert);
     wrap(L, walking_table_functions, table_walk);
     lua_pop(L, 1);
     lua_getfield(L, -1, LUA_STRLIBNAME);

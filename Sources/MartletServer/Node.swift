@@ -284,14 +284,20 @@ package struct Node: ~Copyable {
         return client
     }
 
-    /// Ends a client; the pointer is dead afterwards.
+    /// Ends a client; the pointer is dead afterwards. Only one whose script is suspended stays until that has ended, and an
+    /// EXEC around it: what has begun is done as a whole.
     package mutating func remove(_ client: ClientPointer) {
-        if client.isParked { endPark(client) }
         forgetWatches(client)
         forgetSubscriptions(client)
-        if runningClient == client { runningClient = nil }
         endTracking(client)
         endMonitoring(client)
+        if client.pointee.parked == .script {
+            client.pointee.flags.formUnion([.disconnected, .orphaned])
+            client.pointee.connection = nil
+            return
+        }
+        if client.isParked { endPark(client) }
+        if runningClient == client { runningClient = nil }
         clientsByID[client.pointee.id] = nil
         // Whoever carries effects out may be in the midst of them: their places stay.
         for index in effects.indices where effects[index].names(client) { effects[index] = .nothing }
@@ -331,8 +337,7 @@ package struct Node: ~Copyable {
         case .answer(let token): awaitingAnswer[token] = nil
         case .replicas: replicaWaitCount -= 1
         case .keys(let ticket): removeWait(ticket)
-        case .script: if scripts.isRunning { forgetCaller() }
-        case .notParked, .pause, .migratingKey, .shutdown: break
+        case .notParked, .pause, .migratingKey, .shutdown, .script: break
         }
         client.pointee.parked = .notParked
         let last = parkedClients.removeLast()
@@ -351,6 +356,7 @@ package struct Node: ~Copyable {
             if client.isParked { return }
             if client.pointee.flags.contains(.hasDeferredMessages) { deliverDeferred(to: client) }
         }
+        if client.pointee.flags.contains(.orphaned) { return remove(client) }
         effects.append(.send(client))
         effects.append(.resume(client))
     }

@@ -63,7 +63,7 @@ struct martlet_lua {
     int32_t shown_globals;
     int32_t error_handler;
     martlet_fiber *fiber;
-    /// Asked about every 100,000 instructions.
+    /// Asked about every 1,000 instructions.
     int32_t (*interrupt)(martlet_lua *);
     const char *interrupt_message;
     /// Of the owner; nil while no script runs.
@@ -102,6 +102,8 @@ void martlet_lua_open(lua_State *L, const char *name, lua_CFunction open);
 
 /// Replaces the table on top by one that shows the same and cannot be changed; so are the tables in it, and its metatable.
 void martlet_lua_protect(lua_State *L);
+/// Replaces a protected table on top by the real one, to be read only and not to be handed out.
+void martlet_lua_reveal(lua_State *L);
 /// Sets a metatable on the table on top that raises an error for fields that are not there.
 void martlet_lua_refuse_missing(lua_State *L);
 /// Puts a protected table in place of the global one, and protects the metatables of basic types.

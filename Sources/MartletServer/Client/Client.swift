@@ -63,6 +63,8 @@ package struct Client: ~Copyable {
         package static let messageQueued = Flags(rawValue: 1 << 18)
         /// Messages wait until the client's command has its reply.
         package static let hasDeferredMessages = Flags(rawValue: 1 << 19)
+        /// The connection is gone; its script, and an EXEC around it, go on.
+        package static let orphaned = Flags(rawValue: 1 << 26)
         /// Stands for a script that calls commands; not a client of its own.
         package static let script = Flags(rawValue: 1 << 25)
 

@@ -165,7 +165,8 @@ extension Command {
             }
             try node.requireNoRun()
             do throws(FunctionError) {
-                try node.restoreLibraries(request[2], policy)
+                try node.restoreLibraries(
+                    request[2], policy, isTimed: !client.pointee.flags.contains(.primary))
             } catch {
                 throw error.reply
             }

@@ -283,13 +283,13 @@ extension Node {
     ///
     /// - Parameters:
     ///   - client: stands for the script, and gets the reply.
-    ///   - caller: who runs the script, if it is still there.
-    mutating func callScripted(_ request: Request, index: Int, _ client: ClientPointer, caller: ClientPointer?) {
+    ///   - caller: who runs the script.
+    mutating func callScripted(_ request: Request, index: Int, _ client: ClientPointer, caller: ClientPointer) {
         keyspace.recordsAccess = !client.pointee.flags.contains(.noTouch)
         call(request, commands.hot + index, index: index, client)
         runningClient = caller
         keyspace.recordsAccess = true
-        if let caller, commands.hot[index].flags.readsKeys, let tracked = scripts.run.pointee.tracked {
+        if commands.hot[index].flags.readsKeys, let tracked = scripts.run.pointee.tracked {
             // Redis 7.0 remembers what the script declares, whatever it reads.
             withRequest(tracked) { node, request in node.rememberKeys(of: request, command: tracked.command, caller) }
         }

@@ -10,7 +10,7 @@ import MartletRESP
 //    reply becomes Lua values.
 // 2. Nearly always the function returns at once; its result becomes the client's reply, what it changed goes into the log as
 //    one unit.
-// 3. Every 100,000 instructions Lua asks what time it is (`interruptScript`). Past `busy-reply-threshold` the run leaves its
+// 3. Every 1,000 instructions Lua asks what time it is (`interruptScript`). Past `busy-reply-threshold` the run leaves its
 //    stack: the client is parked, other clients get BUSY, and each turn of the loop resumes the run for a slice. Nothing is
 //    re-entered: between turns the loop is in a normal state, the cluster bus and I/O threads never notice.
 //
@@ -145,6 +145,19 @@ struct ScriptEngine: ~Copyable {
 }
 
 extension Node {
+    /// Lets scripts fail sooner than for want of 4 GB. To be called before the first of them.
+    package mutating func limitScripts(stateBytes: Int) { scripts.stateBytesMax = stateBytes }
+
+    /// Traps if something of a script that has ended is left.
+    package func scriptInvariants() {
+        precondition(!scripts.isRunning && !scripts.isSuspended && !isBusy && !keyspace.isInScript)
+        for case let lua? in [scripts.evaluator, functions?.lua] {
+            precondition(lua_gettop(lua.pointee.state) == 0)
+            precondition(lua.pointee.infallible == 0 && lua.pointee.run == nil && lua.pointee.deadline == nil)
+            precondition(lua.pointee.is_stopped == 0 && lua.pointee.is_environment_changed == 0)
+        }
+    }
+
     /// Goes on collecting what scripts left. Called by the cron.
     mutating func collectScriptGarbage() {
         guard scripts.hasGarbage, !scripts.isRunning else { return }

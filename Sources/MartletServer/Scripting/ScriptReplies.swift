@@ -169,6 +169,10 @@ struct ScriptReplyReader {
 extension UnsafeMutablePointer<ScriptRun> {
     /// Replies with the value on top of the stack, and pops it.
     func reply(_ state: OpaquePointer, to client: ClientPointer) {
+        if client.pointee.reply.count > pointee.replyEnd {
+            pointee.isReplyTooLong = true
+            return state.pop()
+        }
         guard lua_checkstack(state, 4) != 0 else {
             fail(.text("ERR reached lua stack limit"), client)
             return state.pop()
@@ -238,7 +242,7 @@ extension UnsafeMutablePointer<ScriptRun> {
         var count: Int32 = 0
         while true {
             lua_rawgeti(state, -1, count &+ 1)
-            if lua_type(state, -1) == LUA_TNIL { break }
+            if lua_type(state, -1) == LUA_TNIL || pointee.isReplyTooLong { break }
             reply(state, to: client)
             count &+= 1
         }
@@ -252,6 +256,10 @@ extension UnsafeMutablePointer<ScriptRun> {
         lua_pushnil(state)
         // No key changes meanwhile, so the traversal cannot fail.
         while lua_next(state, -2) != 0 {
+            if pointee.isReplyTooLong {
+                state.pop(2)
+                break
+            }
             if !isMap { state.pop() }
             lua_pushvalue(state, isMap ? -2 : -1)
             reply(state, to: client)
@@ -296,6 +304,12 @@ extension UnsafeMutablePointer<ScriptRun> {
         }
         state.pop(2)
         return hasFormat && hasText
+    }
+
+    /// Puts an error in place of what was written.
+    func refuseReply(_ client: ClientPointer, from start: Int) {
+        client.pointee.reply.truncate(to: start)
+        fail(.text("ERR The reply of the script is too long"), client)
     }
 
     /// An error within or instead of the reply. - Parameter isCounted: it was, when the command failed.

@@ -34,8 +34,7 @@ struct ScriptRun {
     var words: [[UInt8]] = []
     /// Of EVAL or FCALL, for statistics.
     let command: Int
-    /// Nil once it is gone; the run goes on.
-    var caller: ClientPointer?
+    let caller: ClientPointer
     /// The command, if its caller tracks keys.
     let tracked: QueuedCommand?
     /// It is our primary's stream, which nothing refuses and nobody stops.
@@ -54,13 +53,17 @@ struct ScriptRun {
     /// What it changes goes to replicas. (set_repl)
     var replicates = true
     /// The log gets what it changed as one unit when it ends; otherwise the unit is that of an EXEC around it.
-    var ownsUnit: Bool
+    let ownsUnit: Bool
     /// Monotonic nanoseconds.
     let startedAt: Int64
     /// When to leave the stack. Monotonic nanoseconds; while it is not suspended, when clients begin to get BUSY.
     var leavesAt: Int64
     /// Keys expire by the time at which it began. Unix milliseconds.
     let now: Int64
+    /// How long the caller's reply buffer may become.
+    var replyEnd = Int.max
+    /// It would become longer: tables that contain themselves make replies without end.
+    var isReplyTooLong = false
 }
 
 // MARK: - Starting
@@ -170,6 +173,9 @@ extension Node {
     }
 }
 
+/// More than the values of a sensible script make.
+private let replyBytesMax = 1 << 30
+
 /// What runs on the second stack. When it is left, no Swift frame but this one is on it.
 private func runScript(_ context: UnsafeMutableRawPointer?) {
     let run = context.unsafelyUnwrapped.assumingMemoryBound(to: ScriptRun.self)
@@ -192,11 +198,12 @@ private func runScript(_ context: UnsafeMutableRawPointer?) {
         run.pushArguments(run.pointee.invocation.arguments, to: state)
     }
     let status = martlet_lua_call(lua, isScript ? 0 : 2, 1, isScript ? -2 : -4)
-    // The caller may be gone; the effects on statistics stay.
-    let client = run.pointee.caller ?? run.pointee.node.pointee.scripts.client
+    let client = run.pointee.caller
     let replyStart = client.pointee.reply.count
+    run.pointee.replyEnd = replyStart + min(replyBytesMax, Int(lua.pointee.bytes_max))
     if status == 0 { run.reply(state, to: client) } else { run.replyError(state, to: client) }
-    if run.pointee.caller == nil || run.pointee.isSilent || client.pointee.flags.contains(.replyOff) {
+    if run.pointee.isReplyTooLong { run.refuseReply(client, from: replyStart) }
+    if run.pointee.isSilent || !client.pointee.flags.isDisjoint(with: [.replyOff, .orphaned]) {
         client.pointee.reply.truncate(to: replyStart)
     }
     lua_settop(state, 0)
@@ -250,7 +257,7 @@ extension UnsafeMutablePointer<ScriptRun> {
 /// How long a suspended script runs in one turn.
 private let sliceNanoseconds: Int64 = 5_000_000
 
-/// Asked by Lua every 100,000 instructions, on the second stack.
+/// Asked by Lua every 1,000 instructions, on the second stack.
 let interruptScript: @convention(c) (Lua?) -> Int32 = { lua in
     guard let context = lua.unsafelyUnwrapped.pointee.run else { return Int32(MARTLET_LUA_CONTINUE) }
     let run = context.assumingMemoryBound(to: ScriptRun.self)
@@ -293,14 +300,7 @@ extension Node {
         let caller = run.pointee.caller
         endRun()
         setGate(.busy, false)
-        if let caller { unpark(caller) }
-    }
-
-    /// The client of a suspended script is about to go.
-    mutating func forgetCaller() {
-        scripts.run.pointee.caller = nil
-        // An EXEC around it ends here.
-        scripts.run.pointee.ownsUnit = true
+        unpark(caller)
     }
 
     /// What clients are told while a script is suspended.

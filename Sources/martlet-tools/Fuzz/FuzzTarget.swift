@@ -16,7 +16,7 @@ struct FuzzTarget: Sendable {
     /// Every parser that reads what others sent or what stood in a file.
     static let registry: [FuzzTarget] = [
         .resp, .replies, .rdb, .dump, .hyperLogLog, .primaryLink, .bus, .nodesConf, .configuration,
-        .scriptLibraries, .functions,
+        .scriptLibraries, .functions, .scripts,
     ]
 
     static func named(_ name: String) -> FuzzTarget? { registry.first { $0.name == name } }

@@ -108,6 +108,18 @@ struct FunctionTests {
         #expect(node("FCALL g 0") == "$3\r\ntwo\r\n")
     }
 
+    @Test("A library of a payload may not take its time either")
+    func restoreDeadline() {
+        nonisolated(unsafe) var now: Int64 = 0
+        node.node.services.monotonicNanoseconds = {
+            now += 1_000_000
+            return now
+        }
+        #expect(restore(footed([0xF5] + sized("#!lua name=slow\nwhile true do end"))).contains("FUNCTION LOAD timeout"))
+        load(library("one", "f"))
+        #expect(restore(dump(), "REPLACE") == "+OK\r\n")
+    }
+
     @Test("Libraries in the form of Redis 7.0's release candidates can be restored")
     func preRelease() {
         let code = "redis.register_function('f', function() return 'old' end)"

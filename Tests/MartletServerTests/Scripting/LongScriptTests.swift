@@ -13,7 +13,7 @@ import Testing
         // Time passes whenever somebody looks.
         nonisolated(unsafe) var now: Int64 = 0
         node.node.services.monotonicNanoseconds = {
-            now += 1_000_000
+            now += 10_000
             return now
         }
         node("CONFIG SET busy-reply-threshold 10")
@@ -124,6 +124,28 @@ import Testing
         #expect(finish() == "")
         #expect(node("GET k") == .bulk("2"))
         #expect(node("EVAL 'return 1' 0") == ":1\r\n")
+    }
+
+    @Test("An EXEC goes on behind its script when its client is gone, and is one unit in the log")
+    func orphanedTransaction() {
+        node.node.activateLog()
+        let caller = node.connect()
+        node("MULTI", as: caller)
+        node("SET k 1", as: caller)
+        node.send(["EVAL", long + "return redis.call('INCR', 'k')", "0"].map { Array($0.utf8) }, as: caller)
+        for line in ["SUBSCRIBE channel", "CLIENT TRACKING ON", "CLIENT REPLY OFF", "INCR k"] { node(line, as: caller) }
+        #expect(node("EXEC", as: caller) == "*6\r\n+OK\r\n")
+        node.node.remove(caller)
+        #expect(node("GET k") == busy)
+        let whileRunning = node.node.replicationOffset
+        #expect(finish() == "")
+        let (end, isInUnit) = (node.node.replicationOffset, node.node.isInPropagationUnit)
+        let count = node.node.clients.count
+        #expect(end > whileRunning)
+        #expect(!isInUnit)
+        #expect(count == 2)
+        #expect(node("GET k") == .bulk("3"))
+        #expect(node("PUBLISH channel x") == ":0\r\n")
     }
 
     @Test("Who waits for a key is served when the script has ended")

@@ -96,13 +96,16 @@ final class FunctionEngine {
     }
 
     /// Adds the libraries of a payload: all, or none if one of them cannot be had. (functionRestoreCommand)
-    func restore(_ payload: UnsafeRawBufferPointer, _ policy: RestorePolicy) throws(FunctionError) {
+    /// - Parameter deadline: Redis has none here, so that a payload can stop it for ever.
+    func restore(
+        _ payload: UnsafeRawBufferPointer, _ policy: RestorePolicy, until deadline: Deadline? = nil
+    ) throws(FunctionError) {
         var restored = FunctionCatalogue()
         let replaced: [FunctionLibrary]
         do throws(FunctionError) {
             var libraries = try LibraryPayload.open(payload)
             while let text = try libraries.nextText() {
-                _ = try load(text, into: &restored, replaces: false, until: nil)
+                _ = try load(text, into: &restored, replaces: false, until: deadline)
             }
             if policy == .flush {
                 replaced = catalogue.libraries

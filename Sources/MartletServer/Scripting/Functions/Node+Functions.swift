@@ -38,9 +38,9 @@ extension Node {
     }
 
     mutating func restoreLibraries(
-        _ payload: UnsafeRawBufferPointer, _ policy: FunctionEngine.RestorePolicy
+        _ payload: UnsafeRawBufferPointer, _ policy: FunctionEngine.RestorePolicy, isTimed: Bool
     ) throws(FunctionError) {
-        try functionEngine().restore(payload, policy)
+        try functionEngine().restore(payload, policy, until: isTimed ? .init(services) : nil)
     }
 
     /// What libraries take beside their compiled code.

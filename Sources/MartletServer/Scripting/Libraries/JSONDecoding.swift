@@ -62,6 +62,7 @@ struct JSONReader: ~Copyable {
     mutating func push() throws(LuaFailure) {
         var token = next()
         while true {
+            try call.requireMemory()
             if try !pushValue(&token) { continue }
             if try storeComplete(&token) { return }
         }

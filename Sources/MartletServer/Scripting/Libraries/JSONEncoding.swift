@@ -28,6 +28,7 @@ struct JSONWriter: ~Copyable {
     /// Writes the value on top of the stack. - Complexity: O(values in it)
     mutating func append() throws(LuaFailure) {
         while true {
+            try call.requireMemory(output.count)
             if call.type(-1) == LUA_TTABLE {
                 try openTable()
             } else {
@@ -48,6 +49,7 @@ struct JSONWriter: ~Copyable {
     }
 
     private mutating func openTable() throws(LuaFailure) {
+        martlet_lua_reveal(call.state)
         let depth = open.count + 1
         if depth > settings.encodeDepthMax || lua_checkstack(call.state, 3) == 0 {
             throw .message("Cannot serialise, excessive nesting (\(depth))")
@@ -82,7 +84,7 @@ struct JSONWriter: ~Copyable {
         if open[last].written > 0 { output.append(byte: UInt8(ascii: ",")) }
         open[last].written = 1
         switch call.type(-2) {
-        case LUA_TSTRING: append(call.stringBytes(-2))
+        case LUA_TSTRING: try append(call.stringBytes(-2))
         case LUA_TNUMBER:
             output.append(byte: UInt8(ascii: "\""))
             try appendNumber(-2)
@@ -121,7 +123,7 @@ struct JSONWriter: ~Copyable {
 
     private mutating func appendScalar() throws(LuaFailure) {
         switch call.type(-1) {
-        case LUA_TSTRING: append(call.stringBytes(-1))
+        case LUA_TSTRING: try append(call.stringBytes(-1))
         case LUA_TNUMBER: try appendNumber(-1)
         case LUA_TBOOLEAN: output.append(lua_toboolean(call.state, -1) != 0 ? "true" as StaticString : "false")
         case LUA_TNIL: output.append("null" as StaticString)
@@ -152,7 +154,8 @@ struct JSONWriter: ~Copyable {
         }
     }
 
-    private mutating func append(_ text: UnsafeRawBufferPointer) {
+    private mutating func append(_ text: UnsafeRawBufferPointer) throws(LuaFailure) {
+        try call.requireMemory(output.count + text.count)
         output.append(byte: UInt8(ascii: "\""))
         var start = 0
         for index in text.indices {

@@ -55,6 +55,19 @@ struct LuaCall {
         if lua_checkstack(state, count) == 0 { throw .message("stack overflow (\(purpose))") }
     }
 
+    /// As what Lua itself would ask for: an error when all that the state has, and a result of so many bytes, is more than it
+    /// may have. Asked for each value that is read or written, so that a table that contains itself many times, or a text that
+    /// is all brackets, cannot fill the memory while Lua's limit does not hold.
+    func requireMemory(_ resultBytes: Int = 0) throws(LuaFailure) {
+        let lua = martlet_lua_of(state)!
+        if lua.pointee.bytes + resultBytes > lua.pointee.bytes_max || resultBytes > Self.resultBytesMax {
+            throw .plain("not enough memory")
+        }
+    }
+
+    /// No command takes more, as it comes. (proto-max-bulk-len)
+    private static let resultBytesMax = 1 << 29
+
     // MARK: Arguments, as Lua's own libraries take them
 
     private func mismatch(_ index: Int32, expected: StaticString) -> LuaFailure {

@@ -113,11 +113,13 @@ private struct MessagePackWriter: ~Copyable {
 
     /// Appends the value on top of the stack and takes it off.
     mutating func append(depth: Int) throws(LuaFailure) {
+        try call.requireMemory(output.count)
         switch call.type(-1) {
-        case LUA_TSTRING: append(call.stringBytes(-1))
+        case LUA_TSTRING: try append(call.stringBytes(-1))
         case LUA_TBOOLEAN: output.append(byte: lua_toboolean(call.state, -1) != 0 ? 0xC3 : 0xC2)
         case LUA_TNUMBER: append(lua_tonumber(call.state, -1))
         case LUA_TTABLE where depth < MessagePackLibrary.packedDepthMax:
+            martlet_lua_reveal(call.state)
             if let count = try arrayCount() {
                 try appendArray(count, depth: depth)
             } else {
@@ -128,7 +130,8 @@ private struct MessagePackWriter: ~Copyable {
         call.pop()
     }
 
-    private mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    private mutating func append(_ bytes: UnsafeRawBufferPointer) throws(LuaFailure) {
+        try call.requireMemory(output.count + bytes.count)
         switch bytes.count {
         case ..<32: output.append(byte: 0xA0 | UInt8(bytes.count))
         case ...0xFF: append(0xD9, UInt8(bytes.count))
@@ -233,6 +236,7 @@ private struct MessagePackReader {
     /// Puts the next value on the stack, with all that is in it.
     mutating func pushNext() throws(LuaFailure) {
         while true {
+            try call.requireMemory()
             if try pushOne(), try storeComplete() { return }
             if let table = open.last, table.isArray { lua_pushnumber(call.state, Double(table.count + 1)) }
         }

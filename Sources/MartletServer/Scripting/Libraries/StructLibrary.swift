@@ -56,6 +56,7 @@ enum StructLibrary {
                 index += 1
                 if size == 0 { size = text.count }
                 if text.count < size { throw .argument(index, "string too short") }
+                try call.requireMemory(output.count + size)
                 output.append(UnsafeRawBufferPointer(rebasing: text[..<size]))
                 if item.option == UInt8(ascii: "s") {
                     output.append(byte: 0)
