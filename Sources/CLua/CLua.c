@@ -498,12 +498,33 @@ static int base_pcall(lua_State *L) {
     return lua_gettop(L);
 }
 
+/// Stands before the handler of an xpcall. When a script is stopped, the error is raised in a hook, in which there are no further
+/// hooks: a handler that never returned could not be stopped any more.
+static int call_error_handler(lua_State *L) {
+    if (martlet_lua_of(L)->is_stopped) return 1;
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+static int base_xpcall(lua_State *L) {
+    luaL_checkany(L, 2);
+    lua_settop(L, 2);
+    if (lua_isfunction(L, 2)) lua_pushcclosure(L, call_error_handler, 1);
+    lua_insert(L, 1);
+    int status = lua_pcall(L, 0, LUA_MULTRET, 1);
+    lua_pushboolean(L, status == 0);
+    lua_replace(L, 1);
+    return lua_gettop(L);
+}
+
 static void wrap(lua_State *L, const char *const *names, lua_CFunction wrapper);
 
 static const luaL_Reg base_functions[] = {
     {"rawset", base_rawset}, {"rawget", base_rawget}, {"next", base_next}, {"setmetatable", base_setmetatable},
     {"getmetatable", base_getmetatable}, {"unpack", base_unpack}, {"load", base_load}, {"loadstring", base_loadstring},
-    {"pcall", base_pcall}, {NULL, NULL},
+    {"pcall", base_pcall}, {"xpcall", base_xpcall}, {NULL, NULL},
 };
 
 /// Of the globals that Lua's libraries make, those that scripts have. (script_lua.c, allow lists)

@@ -74,6 +74,21 @@ import Testing
         #expect(node("SCRIPT KILL", as: other) == "-NOTBUSY No scripts in execution right now.\r\n")
     }
 
+    @Test("SCRIPT KILL ends a script whose handler of errors does not end")
+    func killWithHandler() {
+        for script in [
+            "xpcall(function() while true do end end, function() while true do end end)\nreturn 1",
+            "local function f() while true do end end while true do coroutine.wrap(function() xpcall(f, f) end)() end",
+        ] {
+            start(script)
+            #expect(node("SCRIPT KILL", as: other) == "+OK\r\n")
+            #expect(finish().contains("killed by user"))
+        }
+        #expect(node("EVAL 'return {xpcall(error, function(e) return 7 end)}' 0") == "*2\r\n$-1\r\n:7\r\n")
+        #expect(node("EVAL 'return {xpcall(function() return 1, 2 end, error)}' 0") == "*3\r\n:1\r\n:1\r\n:2\r\n")
+        #expect(node("EVAL 'return select(2, xpcall(error, 1))' 0") == .bulk("error in error handling"))
+    }
+
     @Test("A script that has written cannot be killed")
     func unkillable() {
         start("redis.call('SET', 'k', 1) " + long + "redis.call('INCR', 'k')")
