@@ -660,13 +660,13 @@ extension StreamValue {
         container.pointer.assumingMemoryBound(to: Storage.self)
     }
 
-    /// See ``Container/freeEffort``.
+    /// See ``Container/freeEffort``. - Complexity: O(groups)
     static func freeEffort(_ container: Container) -> Int {
         let stream = storage(container).pointee
         var effort = stream.nodes.count
-        // The first group stands for all.
-        if stream.groups.count > 0 {
-            effort += stream.groups.count * (1 + stream.groups[0].pointee.pending.blockCount)
+        for index in 0..<stream.groups.count {
+            let group = stream.groups[index]
+            effort += 1 + group.pointee.pending.blockCount + group.pointee.consumers.count
         }
         return effort
     }

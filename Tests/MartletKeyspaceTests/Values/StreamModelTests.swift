@@ -41,13 +41,28 @@ import Testing
         #expect(Memory.threadBalance == before)
     }
 
+    @Test func whatEveryGroupHasCountsAsWorkToFree() {
+        let container = StreamValue.make()
+        let stream = StreamValue(container)
+        for name in ["first", "second"] {
+            _ = Array(name.utf8).withUnsafeBytes { stream.makeGroup($0, lastID: .zero, entriesRead: 0) }
+        }
+        let group = Array("second".utf8).withUnsafeBytes { stream.group(named: $0) }
+        for number in 0..<1000 {
+            let consumer = Array("\(number)".utf8).withUnsafeBytes { group?.makeConsumer($0, seenAt: 0) }
+            #expect(consumer != nil)
+        }
+        #expect(container.freeEffort >= 1000)
+        container.destroy()
+    }
+
     /// A payload may have any number of them.
     @Test func nodesWithNothingButDeletedEntriesMakeRoomForLowerIDs() {
         var node = Listpack.make()
         for number in [0, 100, 1] as [Int64] { node.append(integer: number) }
         Array("field".utf8).withUnsafeBytes { node.append($0) }
         node.append(integer: 0)
-        let value = [UInt8](repeating: 0x78, count: 45)
+        let value = [UInt8](repeating: 0, count: 45)
         for entry in 0..<100 as Range<Int64> {
             for number in [3, entry, 0] { node.append(integer: number) }
             value.withUnsafeBytes { node.append($0) }
