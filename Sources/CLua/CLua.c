@@ -111,12 +111,18 @@ martlet_lua *martlet_lua_of(lua_State *L) {
 
 // MARK: - Swift functions
 
+/// Bytes of work after which the clock is looked at, whatever the count of instructions. Less than a millisecond's work.
+enum { work_max = 1 << 18 };
+
+static void look_at_clock(lua_State *L);
+
 static int trampoline(lua_State *L) {
     martlet_lua *lua = martlet_lua_of(L);
     martlet_lua_function function = (martlet_lua_function)(uintptr_t)lua_touserdata(L, lua_upvalueindex(1));
     lua->infallible++;
     int32_t results = function(L);
     lua->infallible--;
+    if (lua->work > work_max) look_at_clock(L);
     return results >= 0 ? results : lua_error(L);
 }
 
@@ -669,6 +675,9 @@ static int string_rep(lua_State *L) {
         done += part;
     }
     lua_pushlstring(L, bytes, total);
+    martlet_lua *lua = martlet_lua_of(L);
+    lua->work += total;
+    if (lua->work > work_max) look_at_clock(L);
     return 1;
 }
 
@@ -755,7 +764,12 @@ enum { hook_instructions = 1000 };
 
 static void hook(lua_State *L, lua_Debug *event) {
     (void)event;
+    look_at_clock(L);
+}
+
+static void look_at_clock(lua_State *L) {
     martlet_lua *lua = martlet_lua_of(L);
+    lua->work = 0;
     if (!lua->interrupt) return;
     int32_t verdict = lua->interrupt(lua);
     while (verdict == MARTLET_LUA_LEAVE) {

@@ -63,7 +63,9 @@ struct martlet_lua {
     int32_t shown_globals;
     int32_t error_handler;
     martlet_fiber *fiber;
-    /// Asked about every 1,000 instructions.
+    /// Bytes that functions have read or written since it was asked last.
+    size_t work;
+    /// Asked about every 1,000 instructions, and after a function that had much to do.
     int32_t (*interrupt)(martlet_lua *);
     const char *interrupt_message;
     /// Of the owner; nil while no script runs.

@@ -121,7 +121,9 @@ enum ScriptAPI {
 
     private static func digest(_ state: OpaquePointer) -> Int32 {
         guard lua_gettop(state) == 1 else { return raise(state, "ERR wrong number of arguments") }
-        let digest = hexadecimal(SHA1.digest(state.bytes(at: 1)))
+        let text = state.bytes(at: 1)
+        martlet_lua_of(state).pointee.work += text.count
+        let digest = hexadecimal(SHA1.digest(text))
         lua_pushstring(state, digest)
         return 1
     }

@@ -49,6 +49,7 @@ extension Node {
         if client.isParked { abandonPark(client) }
         lua_settop(state, 0)
         let isError = client.pointee.reply.count > 0 && client.pointee.reply.base[0] == UInt8(ascii: "-")
+        martlet_lua_of(state).pointee.work += client.pointee.reply.count
         var reader = ScriptReplyReader(client.pointee.reply.bytes)
         reader.push(to: state)
         client.pointee.reply.removeAll()

@@ -219,7 +219,7 @@ private final class ScriptedNode {
             runID: String(repeating: "f", count: 40),
             time: NodeTime(monotonicMicroseconds: 1_700_000_000_000_000, unixMicroseconds: 1_700_000_000_000_000),
             processFacts: { ProcessFacts() })
-        node.limitScripts(stateBytes: 2 << 20)
+        node.limitScripts(stateBytes: 1 << 20)
         node.services.monotonicNanoseconds = { [clock] in clock.read() }
         client = node.addClient(address: "127.0.0.1:50000", localAddress: "127.0.0.1:6379", fd: 8)
         other = node.addClient(address: "127.0.0.1:50001", localAddress: "127.0.0.1:6379", fd: 9)

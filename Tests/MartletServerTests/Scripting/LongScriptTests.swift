@@ -74,6 +74,19 @@ import Testing
         #expect(node("SCRIPT KILL", as: other) == "-NOTBUSY No scripts in execution right now.\r\n")
     }
 
+    @Test("The clock is looked at after a function that had much to do")
+    func heavyFunctions() {
+        node("CONFIG SET busy-reply-threshold 1")
+        node.send(["SET", "v", String(repeating: "v", count: 300_000)].map { Array($0.utf8) })
+        for work in [
+            "s:rep(1)", "cjson.encode(s)", "cmsgpack.pack(s)", "struct.pack('s', s)", "redis.call('GET', 'v')",
+            "redis.sha1hex(s)",
+        ] {
+            start("local s = ('x'):rep(300000) for i = 1, 150 do local _ = \(work) end return 1")
+            #expect(finish() == ":1\r\n")
+        }
+    }
+
     @Test("SCRIPT KILL ends a script whose handler of errors does not end")
     func killWithHandler() {
         for script in [

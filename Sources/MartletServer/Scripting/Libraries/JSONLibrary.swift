@@ -122,6 +122,7 @@ enum JSONLibrary {
     private static func encode(_ call: LuaCall) throws(LuaFailure) -> Int32 {
         if call.argumentCount != 1 { throw .argument(1, "expected 1 argument") }
         var encoder = JSONWriter(call, call.settings(JSONSettings.self).pointee)
+        defer { call.spend(encoder.output.count) }
         try encoder.append()
         call.push(encoder.output.bytes)
         return 1
@@ -133,6 +134,7 @@ enum JSONLibrary {
         if text.count >= 2, text[0] == 0 || text[1] == 0 {
             throw .message("JSON parser does not support UTF-16 or UTF-32")
         }
+        call.spend(text.count)
         var decoder = JSONReader(call, text, call.settings(JSONSettings.self).pointee)
         try decoder.push()
         return 1

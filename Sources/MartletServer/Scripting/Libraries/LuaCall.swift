@@ -65,6 +65,9 @@ struct LuaCall {
         }
     }
 
+    /// So many bytes were read or written: time has passed without an instruction of Lua.
+    func spend(_ bytes: Int) { martlet_lua_of(state).pointee.work += bytes }
+
     /// No command takes more, as it comes. (proto-max-bulk-len)
     private static let resultBytesMax = 1 << 29
 

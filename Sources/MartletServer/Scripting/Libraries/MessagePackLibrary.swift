@@ -38,6 +38,7 @@ enum MessagePackLibrary {
             throw .argument(0, "Too many arguments for MessagePack pack.")
         }
         var packer = MessagePackWriter(call)
+        defer { call.spend(packer.output.count) }
         for index in 1...count {
             try call.reserve(1, "in function mp_check")
             lua_pushvalue(call.state, index)
@@ -85,6 +86,7 @@ enum MessagePackLibrary {
                 \(Int32(truncatingIfNeeded: input.count)).
                 """)
         }
+        call.spend(input.count - offset)
         let isAll = limit == 0 && offset == 0
         var unpacker = MessagePackReader(call, input, offset: offset)
         var count: Int32 = 0

@@ -26,6 +26,7 @@ enum StructLibrary {
         // What an argument that is missing is taken for.
         lua_pushnil(call.state)
         var output = ByteBuffer()
+        defer { call.spend(output.count) }
         var index: Int32 = 2
         var position = 0
         while let item = try format.next() {
