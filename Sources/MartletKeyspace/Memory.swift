@@ -112,6 +112,19 @@ package enum Memory {
         _ = mallctl("background_thread", nil, nil, &isOn, MemoryLayout<Bool>.size)
     }
 
+    /// Lets free ranges of 8 MB and more wait like others until they are given back, ten seconds at most.
+    ///
+    /// The allocator would give such a range back at once, in the thread that freed the last piece of it: hundreds of
+    /// megabytes in one turn of the loop when a large value goes. Its option `oversize_threshold` (CMartletSystem.c) does
+    /// not reach the first arena, that of the thread with the data.
+    package static func keepLargeFreeRanges() {
+        var threshold = Int.max
+        _ = mallctl("arena.0.oversize_threshold", nil, nil, &threshold, MemoryLayout<Int>.size)
+    }
+
+    /// From how many bytes on a free range goes back at once.
+    static var largeFreeRangeBytes: Int { statistic("arena.0.oversize_threshold") }
+
     /// The allocator's own account of itself.
     package static func report() -> [UInt8] {
         var text: [UInt8] = []

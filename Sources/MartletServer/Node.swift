@@ -233,6 +233,7 @@ package struct Node: ~Copyable {
 
     /// Brings what was derived from the configuration up to date.
     private mutating func configurationChanged() {
+        Memory.keepLargeFreeRanges()
         Memory.purgeInBackground(configuration.purgesInBackground)
         keyspace.stringBytesMax = configuration.protoMaxBulkLength
         keyspace.encodingLimits = configuration.encodingLimits

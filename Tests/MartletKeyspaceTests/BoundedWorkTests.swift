@@ -96,4 +96,10 @@ import Testing
         #expect(Memory.threadBalance < afterFlush - 5000 * 600)
         #expect(ledger.pendingKeys == 0 && ledger.freedKeys == 5000)
     }
+
+    /// What frees the last piece of a large range does not give the whole range back to the system.
+    @Test func noFreeRangeGoesBackAtOnce() {
+        Memory.keepLargeFreeRanges()
+        #expect(Memory.largeFreeRangeBytes > 1 << 50)
+    }
 }

@@ -224,15 +224,21 @@ package struct HyperLogLog: ~Copyable {
         var position = Self.headerBytes
         var previous: Int?
         var first = 0
-        var run = Run()
+        // Which of its three forms a run has cannot be foreseen: so the search takes steps without branches. It reads the
+        // byte behind the last, too.
+        base.storeBytes(of: 0, toByteOffset: count, as: UInt8.self)
         while position < count {
-            run = Self.run(bytes, at: position)
-            if register < first + run.count { break }
+            let word = Int(UInt16(bigEndian: base.loadUnaligned(fromByteOffset: position, as: UInt16.self)))
+            let byte = word &>> 8
+            let isLong = byte &>> 6 == 1
+            let next = first &+ (isLong ? word & 0x3FFF : byte & (byte &>> 7 == 1 ? 3 : 0x3F)) &+ 1
+            if register < next { break }
             previous = position
-            position += run.bytes
-            first += run.count
+            position &+= isLong ? 2 : 1
+            first = next
         }
         guard position < count else { return nil }
+        let run = Self.run(bytes, at: position)
         if run.value >= value { return false }
         if run.count == 1, run.bytes == 1 {
             writeValues(value, 1, at: position)
@@ -269,7 +275,8 @@ package struct HyperLogLog: ~Copyable {
 
     /// Makes room for bytes that are longer by `growth`, or shorter.
     private mutating func replace(_ position: Int, _ oldBytes: Int, _ growth: Int) {
-        if count + growth > capacity {
+        // One byte more for the search.
+        if count + growth >= capacity {
             capacity = (count + growth) * 2
             let new = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 8)
             new.copyMemory(from: base, byteCount: count)
