@@ -128,7 +128,7 @@ extension Node {
         question.isPubSubShard = hot.flags.contains(.pubsub)
         question.isAsking = client.pointee.flags.contains(.asking) || hot.flags.contains(.asking)
         question.isReadOnlyClient = client.pointee.flags.contains(.readOnly)
-        question.hasManyKeys = indexes.count > 1
+        question.hasManyKeys = indexes.dropFirst().contains { !request[$0].elementsEqual(request[first]) }
         if !question.isPubSubShard, front.view.needsKeyCounts(for: slot) {
             keyspace.selected = 0
             for other in hasOneKey ? [first] : indexes {

@@ -353,13 +353,31 @@ package struct Node: ~Copyable {
         endPark(client)
         // An EXEC that was suspended for this answer goes on; it may have to wait again.
         if client.pointee.transaction?.nextCommand != nil {
+            let replyStart = client.pointee.reply.count
             continueTransaction(client)
+            silence(client, from: replyStart)
             if client.isParked { return }
             if client.pointee.flags.contains(.hasDeferredMessages) { deliverDeferred(to: client) }
         }
+        client.pointee.flags.remove(.replySkip)
         if client.pointee.flags.contains(.orphaned) { return remove(client) }
         effects.append(.send(client))
         effects.append(.resume(client))
+    }
+
+    /// Gives a client that waits its reply, and ends the wait.
+    mutating func finish(_ client: ClientPointer, _ write: (inout ReplyBuffer) -> Void) {
+        let replyStart = client.pointee.reply.count
+        write(&client.pointee.reply)
+        silence(client, from: replyStart)
+        unpark(client)
+    }
+
+    /// Takes back what was written to the replies of a client that wants none (CLIENT REPLY), or is gone.
+    func silence(_ client: ClientPointer, from start: Int) {
+        if !client.pointee.flags.isDisjoint(with: [.replyOff, .replySkip, .orphaned]) {
+            client.pointee.reply.truncate(to: start)
+        }
     }
 
     /// Nobody comes back to this client: it stands for a script, whose command does not wait.
@@ -385,7 +403,6 @@ package struct Node: ~Copyable {
     /// Completes the command of a client that waits for this answer; a client that is gone is no error.
     package mutating func answer(_ token: UInt64, _ write: (inout ReplyBuffer) -> Void) {
         guard let client = awaitingAnswer[token] else { return }
-        write(&client.pointee.reply)
-        unpark(client)
+        finish(client, write)
     }
 }

@@ -63,8 +63,7 @@ extension Node {
         pendingShutdown = nil
         resume(.shutdown)
         for client in parkedClients where client.pointee.parked == .shutdown {
-            client.pointee.reply.error(.text("ERR Errors trying to SHUTDOWN. Check logs."))
-            unpark(client)
+            finish(client) { $0.error(.text("ERR Errors trying to SHUTDOWN. Check logs.")) }
         }
         Log.notice("Shutdown manually aborted.")
         return true

@@ -93,17 +93,28 @@ final class NodeHarness {
 
     /// Gives a node in cluster mode the view of a cluster in which it is the replica of one that has every slot.
     func followOwnerOfAllSlots() throws {
+        try joinOwnerOfAllSlots { "myself,slave \($0) 0 0 1 connected" }
+        node.follow(host: "127.0.0.1", port: 7000)
+        changeCluster("INFO")
+    }
+
+    /// Gives a node in cluster mode the view of a cluster in which it imports a slot from the one that has every slot.
+    func importSlot(_ slot: Int) throws {
+        try joinOwnerOfAllSlots { "myself,master - 0 0 2 connected [\(slot)-<-\($0)]" }
+        changeCluster("INFO")
+    }
+
+    /// - Parameter line: what nodes.conf tells of this node.
+    private func joinOwnerOfAllSlots(_ line: (_ owner: String) -> String) throws {
         let myself = String(repeating: "a", count: 40), owner = String(repeating: "b", count: 40)
         joinCluster(
             remembering: try NodesConf.parse(
                 """
-                \(myself) 127.0.0.1:7001@17001 myself,slave \(owner) 0 0 1 connected
+                \(myself) 127.0.0.1:7001@17001 \(line(owner))
                 \(owner) 127.0.0.1:7000@17000 master - 0 0 1 connected 0-16383
-                vars currentEpoch 1 lastVoteEpoch 0
+                vars currentEpoch 2 lastVoteEpoch 0
 
                 """))
-        node.follow(host: "127.0.0.1", port: 7000)
-        changeCluster("INFO")
     }
 
     private func joinCluster(remembering conf: NodesConf?) {

@@ -55,8 +55,6 @@ struct KeyWait {
     let deadline: Int64
     /// What the client is told when its key is gone or is of another type; nil to go on waiting.
     let whenGone: ReplyError?
-    /// CLIENT REPLY SKIP was given for the command.
-    let isSilent: Bool
     let serve: ServeHandler
 }
 

@@ -36,8 +36,7 @@ extension Node {
         }
         let wait = KeyWait(
             client: client, command: QueuedCommand(request, command: client.pointee.lastCommand), keys: names,
-            type: type, deadline: deadline, whenGone: whenGone,
-            isSilent: client.pointee.flags.contains(.replySkip), serve: serve)
+            type: type, deadline: deadline, whenGone: whenGone, serve: serve)
         for name in names { keyspace.addWaiter(for: name) }
         park(client, .keys(ticket: blocked.add(wait)))
     }
@@ -110,6 +109,7 @@ extension Node {
             } catch {
                 node.fail(error, index: wait.command.command, client)
             }
+            node.silence(client, from: replyStart)
             if node.keyspace.hasEvents { node.tellKeyEvents(by: client) }
             if node.keyspace.propagation.isOn {
                 node.propagate(request, changed: node.keyspace.changes != changesBefore, client)
@@ -117,9 +117,6 @@ extension Node {
             return isServed
         }
         guard isServed else { return false }
-        if wait.isSilent || client.pointee.flags.contains(.replyOff) {
-            client.pointee.reply.truncate(to: replyStart)
-        }
         unpark(client)
         return true
     }
@@ -142,9 +139,7 @@ extension Node {
         guard let wait = wait(of: client) else { return }
         let replyStart = client.pointee.reply.count
         if let error { fail(error, index: wait.command.command, client) } else { client.pointee.reply.nullArray() }
-        if wait.isSilent || client.pointee.flags.contains(.replyOff) {
-            client.pointee.reply.truncate(to: replyStart)
-        }
+        silence(client, from: replyStart)
         unpark(client)
     }
 

@@ -153,8 +153,7 @@ extension Node {
     ) -> Bool {
         let arity = Int(command.pointee.arity)
         if arity > 0 ? request.count != arity : request.count < -arity {
-            reject(.wrongArgumentCount(commands.fullNames[index]), client)
-            commandStatistics[index].rejectedCalls += 1
+            refuse(request, command: index, because: .wrongArgumentCount(commands.fullNames[index]), client)
             return true
         }
         if !isOpen(request, command, client) {
@@ -162,6 +161,10 @@ extension Node {
             case .open: break
             case .refused(let error):
                 refuse(request, command: index, because: error, client)
+                return true
+            case .redirected(let error):
+                reject(error, client)
+                commandStatistics[index].rejectedCalls += 1
                 return true
             case .wait: return false
             }
@@ -270,9 +273,7 @@ extension Node {
 
     /// A command of an EXEC: it passed the gates when it was queued.
     mutating func callQueued(_ request: Request, index: Int, _ client: ClientPointer) {
-        let hadAsking = client.pointee.flags.contains(.asking)
         call(request, commands.hot + index, index: index, client)
-        if hadAsking { client.pointee.flags.remove(.asking) }
         if client.pointee.flags.contains(.tracking), commands.hot[index].flags.readsKeys {
             rememberKeys(of: request, command: index, client)
         }
@@ -285,10 +286,11 @@ extension Node {
     ///   - client: stands for the script, and gets the reply.
     ///   - caller: who runs the script.
     mutating func callScripted(_ request: Request, index: Int, _ client: ClientPointer, caller: ClientPointer) {
+        let recordsAccess = keyspace.recordsAccess
         keyspace.recordsAccess = !client.pointee.flags.contains(.noTouch)
         call(request, commands.hot + index, index: index, client)
         runningClient = caller
-        keyspace.recordsAccess = true
+        keyspace.recordsAccess = recordsAccess
         if commands.hot[index].flags.readsKeys, let tracked = scripts.run.pointee.tracked {
             // Redis 7.0 remembers what the script declares, whatever it reads.
             withRequest(tracked) { node, request in node.rememberKeys(of: request, command: tracked.command, caller) }
@@ -303,6 +305,8 @@ extension Node {
     private enum Passage {
         case open
         case refused(ReplyError)
+        /// It is served elsewhere.
+        case redirected(ReplyError)
         case wait
     }
 
@@ -328,11 +332,11 @@ extension Node {
             let error = index == execCommand
                 ? redirectTransaction(client) : redirect(request, command, index: index, client)
         {
-            return .refused(error)
+            return .redirected(error)
         }
         if client.pointee.flags.contains(.followsRedirection), let error = redirectToPrimary(flags, client) {
             if index == execCommand { endTransaction(client) }
-            return .refused(error)
+            return .redirected(error)
         }
         if gates.contains(.fewReplicas), isWrite, !gates.contains(.replica), !hasEnoughReplicas {
             return .refused(.text("NOREPLICAS Not enough good replicas to write."))
@@ -399,10 +403,13 @@ extension Node {
         call(request, command, index: index, client)
         keyspace.recordsAccess = true
         if isImport { updateExpiryMode() }
-        if hadAsking { client.pointee.flags.remove(.asking) }
+        // It holds for the next command, or for the whole of a transaction.
+        if hadAsking || index == execCommand, !client.pointee.flags.contains(.inTransaction) {
+            client.pointee.flags.remove(.asking)
+        }
         if client.pointee.flags.contains(.tracking) {
             if command.pointee.flags.readsKeys { rememberKeys(of: request, command: index, client) }
-            // It holds for the next command, or for the whole of a transaction.
+            // So does this.
             if !clientSubcommands.contains(index), !client.pointee.isInTransaction {
                 client.pointee.flags.remove(.caching)
             }
@@ -416,7 +423,8 @@ extension Node {
         if !flags.isDisjoint(with: [.silent, .replyOff, .replySkip]), !subscribingCommands.contains(index) {
             client.pointee.reply.truncate(to: min(replyStart, client.pointee.reply.count))
         }
-        client.pointee.flags.remove(.replySkip)
+        // Of a command that waits, the reply is still to come.
+        if !client.isParked { client.pointee.flags.remove(.replySkip) }
     }
 
     /// A reply would stand in the middle of a replica's stream. (logInvalidUseAndFreeClientAsync)

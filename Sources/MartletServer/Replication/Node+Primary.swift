@@ -299,7 +299,8 @@ extension Node {
 
     /// Executes the complete commands that have arrived.
     mutating func executeStream(_ primary: FollowedPrimary) {
-        guard let client = primary.client, !pauses.holdsStream else { return }
+        // A script sees no changes but its own.
+        guard let client = primary.client, !pauses.holdsStream, !isBusy else { return }
         if primary.missing > primary.input.count { return }
         let bytes = primary.input.bytes
         guard let base = bytes.baseAddress else { return }

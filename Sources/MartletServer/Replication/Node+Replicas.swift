@@ -327,8 +327,7 @@ extension Node {
             guard case .replicas(let wanted, let offset, let deadline) = client.pointee.parked else { continue }
             let count = countAcknowledged(offset)
             guard count >= wanted || deadline != 0 && time.unixMilliseconds >= deadline else { continue }
-            client.pointee.reply.integer(count)
-            unpark(client)
+            finish(client) { $0.integer(count) }
         }
     }
 
@@ -340,10 +339,13 @@ extension Node {
             case .replicas, .keys: break
             case .notParked, .answer, .pause, .migratingKey, .shutdown, .script: continue
             }
-            client.pointee.reply.error(
-                .text("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"))
             client.pointee.flags.insert(.closeAfterReply)
-            unpark(client)
+            finish(client) {
+                $0.error(
+                    .text(
+                        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+                    ))
+            }
         }
     }
 }

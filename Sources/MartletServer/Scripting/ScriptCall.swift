@@ -40,11 +40,12 @@ extension Node {
             callScripted(request, index: index, client, caller: run.pointee.caller)
         } else {
             // Nothing of it goes into the log, so no key may be deleted on the way because its time is over.
+            let expiryMode = keyspace.expiryMode
             keyspace.propagation.isOn = false
             keyspace.expiryMode = .hide
             callScripted(request, index: index, client, caller: run.pointee.caller)
             keyspace.propagation.isOn = true
-            updateExpiryMode()
+            keyspace.expiryMode = expiryMode
         }
         if client.isParked { abandonPark(client) }
         lua_settop(state, 0)

@@ -39,8 +39,6 @@ struct ScriptRun {
     let tracked: QueuedCommand?
     /// It is our primary's stream, which nothing refuses and nobody stops.
     let isOfPrimary: Bool
-    /// The reply is not wanted.
-    let isSilent: Bool
     /// Writes are refused.
     let isReadOnly: Bool
     let allowsCrossSlot: Bool
@@ -98,7 +96,7 @@ extension Node {
                 command: command, caller: client,
                 tracked: client.pointee.flags.contains(.tracking) ? QueuedCommand(request, command: command) : nil,
                 isOfPrimary: isOfPrimary,
-                isSilent: client.pointee.flags.contains(.replySkip), isReadOnly: isReadOnly,
+                isReadOnly: isReadOnly,
                 allowsCrossSlot: !invocation.flags.isDisjoint(with: [.undeclared, .allowCrossSlot]),
                 slot: isClustered && !invocation.keys.isEmpty
                     ? HashSlot.of(request[invocation.keys.lowerBound]) : nil,
@@ -203,9 +201,7 @@ private func runScript(_ context: UnsafeMutableRawPointer?) {
     run.pointee.replyEnd = replyStart + min(replyBytesMax, Int(lua.pointee.bytes_max))
     if status == 0 { run.reply(state, to: client) } else { run.replyError(state, to: client) }
     if run.pointee.isReplyTooLong { run.refuseReply(client, from: replyStart) }
-    if run.pointee.isSilent || !client.pointee.flags.isDisjoint(with: [.replyOff, .orphaned]) {
-        client.pointee.reply.truncate(to: replyStart)
-    }
+    run.pointee.node.pointee.silence(client, from: replyStart)
     lua_settop(state, 0)
     martlet_lua_restore(lua)
     // Lua itself would wait until twice as much is in use, and fail before.
@@ -301,6 +297,8 @@ extension Node {
         endRun()
         setGate(.busy, false)
         unpark(caller)
+        // A pause may have ended meanwhile, which held our primary's stream back.
+        if let primary = replication.primary { executeStream(primary) }
     }
 
     /// What clients are told while a script is suspended.

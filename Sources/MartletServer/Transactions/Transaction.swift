@@ -1,4 +1,5 @@
 import MartletBase
+import MartletCluster
 import MartletKeyspace
 import MartletRESP
 
@@ -39,6 +40,8 @@ struct Transaction {
     var isOpen = false
     /// A command could not be queued.
     var isBroken = false
+    /// Of the queue; what `client-query-buffer-limit` counts.
+    private(set) var argumentBytes = 0
     /// What any queued command has, and what all of them have.
     private(set) var flagsOfAny: CommandFlags = []
     private var flagsOfAll = CommandFlags(rawValue: .max)
@@ -56,7 +59,11 @@ struct Transaction {
 
     mutating func append(_ request: Request, command index: Int, flags: CommandFlags) {
         // It will be refused: what is queued is not kept.
-        if !isBroken { queue.append(QueuedCommand(request, command: index)) }
+        if !isBroken {
+            let command = QueuedCommand(request, command: index)
+            argumentBytes += command.bytes.count + command.counts.count * MemoryLayout<Int>.stride
+            queue.append(command)
+        }
         flagsOfAny.formUnion(flags)
         flagsOfAll.formIntersection(flags)
     }
@@ -169,7 +176,15 @@ extension Node {
         var flags = commands.hot[index].flags
         if flags.contains(.runsScript) { flags = scriptFlags(of: request, command: index).applied(to: flags) }
         client.pointee.transaction?.append(request, command: index, flags: flags)
-        client.pointee.reply.simple("QUEUED")
+        // SKIP was given before MULTI, and held for that.
+        if !client.pointee.flags.contains(.replyOff) { client.pointee.reply.simple("QUEUED") }
+        // What is queued was received, and not executed yet. (Valkey 8)
+        guard let bytes = client.pointee.transaction?.argumentBytes, bytes > configuration.clientQueryBufferLimit else {
+            return
+        }
+        Log.warning("Closing client that reached max query buffer length: \(description(of: client))")
+        client.pointee.flags.insert(.closeNow)
+        effects.append(.close(client))
     }
 
     /// Whether a command would see or change data after others had their turn in the middle of its transaction.
@@ -210,11 +225,11 @@ extension Node {
 
     // MARK: EXEC
 
-    /// EXEC itself was refused: the transaction is over. (execCommandAbort)
+    /// EXEC itself was refused: the transaction is over, if there was one. (execCommandAbort)
     mutating func abortTransaction(_ client: ClientPointer, because error: ReplyError) -> ReplyError {
-        guard client.pointee.isInTransaction else { return error }
         endTransaction(client)
-        return .message("EXECABORT Transaction discarded because of: \(error.string)")
+        let reason = error.string.hasPrefix("ERR ") ? String(error.string.dropFirst(4)) : error.string
+        return .message("EXECABORT Transaction discarded because of: \(reason)")
     }
 
     fileprivate mutating func execute(_ client: ClientPointer) throws(ReplyError) {
@@ -255,29 +270,51 @@ extension Node {
     /// All queued commands must be served here, and in one slot; else the transaction is over, and the client is told where
     /// to go. (getNodeByQuery)
     mutating func redirectTransaction(_ client: ClientPointer) -> ReplyError? {
-        guard let transaction = client.pointee.transaction, transaction.isOpen else { return nil }
-        var slot: UInt16?
+        guard let front = clusterFront, let transaction = client.pointee.transaction, transaction.isOpen else {
+            return nil
+        }
+        var slot: HashSlot?
+        var isCrossSlot = false
         for queued in transaction.queue {
-            var refusal: ReplyError?
             withRequest(queued) { node, request in
-                let keys = node.keyIndexes(of: request, command: queued.command)
-                if let first = keys.first {
-                    let own = HashSlot.of(request[first]).rawValue
-                    if slot != nil, slot != own {
-                        refusal = .text("CROSSSLOT Keys in request don't hash to the same slot")
-                    }
+                for index in node.keyIndexes(of: request, command: queued.command) {
+                    let own = HashSlot.of(request[index])
+                    if slot != nil, slot != own { isCrossSlot = true }
                     slot = own
                 }
-                refusal =
-                    refusal
-                    ?? node.redirect(request, node.commands.hot + queued.command, index: queued.command, client)
-            }
-            if let refusal {
-                endTransaction(client)
-                return refusal
             }
         }
-        return nil
+        guard let slot, isCrossSlot || !front.view.serves(slot) else { return nil }
+        let decision =
+            isCrossSlot ? .crossSlot : front.view.redirection(for: question(about: slot, transaction, client))
+        if decision == .serve { return nil }
+        endTransaction(client)
+        return .message(front.view.errorText(decision, slot: slot))
+    }
+
+    /// What decides where a transaction is served: the keys of all its commands count together.
+    private mutating func question(
+        about slot: HashSlot, _ transaction: Transaction, _ client: ClientPointer
+    ) -> Redirection.Request {
+        var keys: Set<[UInt8]> = []
+        for queued in transaction.queue where queued.command != migrateCommand {
+            if commands.hot[queued.command].flags.contains(.pubsub) { continue }
+            withRequest(queued) { node, request in
+                keys.formUnion(node.keyIndexes(of: request, command: queued.command).map { Array(request[$0]) })
+            }
+        }
+        var question = Redirection.Request(slot: slot)
+        question.isWrite = transaction.flagsOfAny.contains(.write)
+        question.isPubSubShard = keys.isEmpty
+        question.isAsking = client.pointee.flags.contains(.asking)
+        question.isReadOnlyClient = client.pointee.flags.contains(.readOnly)
+        question.hasManyKeys = keys.count > 1
+        keyspace.selected = 0
+        for key in keys {
+            let isHere = key.withUnsafeBytes { keyspace.peek(keyspace.key($0, slot: slot.rawValue)) != nil }
+            if isHere { question.existingKeyCount += 1 } else { question.missingKeyCount += 1 }
+        }
+        return question
     }
 
     /// Runs queued commands until all are done or one has to wait.

@@ -142,6 +142,45 @@ import Testing
         #expect(node("GET k", as: other) == .bulk("3"))
     }
 
+    @Test("With CLIENT REPLY OFF nothing is heard of a transaction that its script suspends")
+    func silentTransaction() {
+        node("CLIENT REPLY OFF")
+        node("MULTI")
+        node.send(["EVAL", long + "return n", "0"].map { Array($0.utf8) })
+        node("SET k 1")
+        #expect(node("EXEC").isEmpty)
+        #expect(isBusy)
+        #expect(finish().isEmpty)
+        #expect(node("CLIENT REPLY ON") + node("GET k") == "+OK\r\n" + .bulk("1"))
+    }
+
+    @Test("A pause that ends in the midst of a script brings it no writes of the primary")
+    func heldStream() {
+        let network = ReplicationNetwork(seed: 1, nodeCount: 2)
+        let replica = network[2]
+        nonisolated(unsafe) var now: Int64 = 0
+        replica.node.services.monotonicNanoseconds = {
+            now += 1_000_000
+            return now
+        }
+        replica("CONFIG SET busy-reply-threshold 10")
+        replica("REPLICAOF 127.0.0.1 1")
+        network[1]("SET k old")
+        network.settle()
+        replica("CLIENT PAUSE 100 WRITE")
+        network[1]("SET k new")
+        network.settle()
+        let get = "redis.call('GET', 'k')"
+        replica.send(["EVAL_RO", "local first = \(get) \(long) return {first, \(get)}", "0"].map { Array($0.utf8) })
+        let isSuspended = replica.node.isBusy
+        #expect(isSuspended)
+        replica.advance(milliseconds: 200)
+        while replica.node.isBusy { replica.node.endTurn() }
+        #expect(String(decoding: replica.client.pointee.reply.bytes, as: UTF8.self) == .bulks("old", "old"))
+        replica.client.pointee.reply.removeAll()
+        #expect(replica("GET k") == .bulk("new"))
+    }
+
     @Test("A script goes on when its client is gone")
     func orphan() {
         let caller = node.connect()

@@ -276,6 +276,52 @@ import Testing
         #expect(!isAsking)
     }
 
+    @Test("ASKING holds for a whole transaction, whose keys must all be here or be one")
+    func askingForATransaction() throws {
+        let node = NodeHarness(isClustered: true)
+        try node.importSlot(15495)
+        #expect(run(node, "ASKING", "MULTI", "SET a 1", "GET a") == "+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n")
+        #expect(node("EXEC") == "*2\r\n+OK\r\n$1\r\n1\r\n")
+        #expect(node("GET a").hasPrefix("-MOVED 15495 "))
+        _ = run(node, "ASKING", "MULTI", "GET a", "GET {a}b")
+        #expect(node("EXEC") == "-TRYAGAIN Multiple keys request during rehashing of slot\r\n")
+        #expect(node("EXEC") == "-ERR EXEC without MULTI\r\n")
+        // Within a transaction it is a command like others, for nothing behind it.
+        #expect(run(node, "MULTI", "ASKING", "EXEC") == "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n")
+        #expect(node("GET a").hasPrefix("-MOVED 15495 "))
+        // A key that is named twice is one.
+        #expect(run(node, "ASKING", "MGET {a}b {a}b") == "+OK\r\n*2\r\n$-1\r\n$-1\r\n")
+    }
+
+    @Test("EXEC with an argument ends the transaction")
+    func malformedExec() {
+        let node = NodeHarness()
+        let refusal =
+            "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n"
+        #expect(run(node, "MULTI", "SET a 1", "EXEC now") == "+OK\r\n+QUEUED\r\n" + refusal)
+        #expect(node("EXEC now") == refusal)
+        #expect(run(node, "EXEC", "GET a") == "-ERR EXEC without MULTI\r\n$-1\r\n")
+    }
+
+    @Test("CLIENT REPLY silences QUEUED, too")
+    func silentQueue() {
+        let node = NodeHarness()
+        #expect(run(node, "CLIENT REPLY SKIP", "MULTI", "SET a 1", "DISCARD") == "+QUEUED\r\n+OK\r\n")
+        #expect(run(node, "CLIENT REPLY OFF", "MULTI", "SET a 2", "GET a", "EXEC").isEmpty)
+        #expect(run(node, "CLIENT REPLY ON", "GET a") == "+OK\r\n" + .bulk("2"))
+    }
+
+    @Test("A queue counts as received and not executed: it has the limit of that")
+    func longQueue() {
+        let node = NodeHarness { $0.clientQueryBufferLimit = 1 << 20 }
+        let set = ["SET", "a", String(repeating: "x", count: 600_000)].map { Array($0.utf8) }
+        _ = node("MULTI")
+        _ = node.send(set)
+        #expect(!node.client.isClosing as Bool)
+        _ = node.send(set)
+        #expect(node.client.isClosing as Bool)
+    }
+
     @Test("Transactions work under other names, too")
     func renamedCommands() {
         let node = NodeHarness { configuration in
