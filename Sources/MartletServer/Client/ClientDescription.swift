@@ -67,7 +67,7 @@ extension Node {
     }
 
     /// Letters in Redis' order, `N` if there is none. Those of later versions come last.
-    private func flagLetters(of client: ClientPointer) -> String {
+    func flagLetters(of client: ClientPointer) -> String {
         let flags = client.pointee.flags
         var letters = ""
         if flags.contains(.monitor) { letters += "O" }

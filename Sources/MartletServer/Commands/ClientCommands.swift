@@ -1,4 +1,5 @@
 import MartletBase
+import MartletKeyspace
 import MartletRESP
 
 // CLIENT: what connections there are, and what to do with them.
@@ -48,20 +49,19 @@ extension Command {
         summary: "Get the list of client connections",
         run: .node { request, node, client throws(ReplyError) in
             var chosen: [ClientPointer] = []
-            if request.count == 2 {
-                chosen = node.clients
-            } else if request.count == 4, request.matches(2, "TYPE") {
-                let type = try ClientType.named(request[3])
-                chosen = node.clients.filter { ClientType(of: $0) == type }
-            } else if request.count > 3, request.matches(2, "ID") {
+            if request.matchesOptional(2, "ID"), (3..<request.count).allSatisfy({ parseInt64(request[$0]) != nil }) {
+                // In the order in which they are asked for. (Redis 7.0)
+                guard request.count > 3 else { throw .syntax }
                 for index in 3..<request.count {
-                    guard let id = parseInt64(request[index]) else { throw .text("ERR Invalid client ID") }
-                    if let found = node.client(withID: id) { chosen.append(found) }
+                    if let id = parseInt64(request[index]), let found = node.client(withID: id) { chosen.append(found) }
                 }
             } else {
-                throw .syntax
+                let filter = try ClientFilter(
+                    request, databaseCount: node.keyspace.databaseCount, sparesCaller: false)
+                let now = node.time.unixMilliseconds
+                chosen = node.clients.filter { filter.includes($0, in: node, caller: client, now: now) }
+                chosen.sort { $0.pointee.id < $1.pointee.id }
             }
-            if !request.matchesOptional(2, "ID") { chosen.sort { $0.pointee.id < $1.pointee.id } }
             var text = ""
             for other in chosen {
                 text += node.description(of: other, running: other == client ? request : nil) + "\n"
@@ -127,7 +127,10 @@ extension Command {
         summary: "Kill the connection of a client",
         run: .node { request, node, client throws(ReplyError) in
             let isOldForm = request.count == 3
-            let filter = isOldForm ? ClientFilter(address: request[2]) : try ClientFilter(request, from: 2)
+            let filter =
+                isOldForm
+                ? ClientFilter(address: request[2])
+                : try ClientFilter(request, databaseCount: node.keyspace.databaseCount, sparesCaller: true)
             let count = node.kill(filter, by: client)
             guard isOldForm else { return client.pointee.reply.integer(count) }
             if count == 0 { throw .text("ERR No such client") }
@@ -259,10 +262,17 @@ extension Command {
             "    * USER <username>", "      Authenticated as that user.",
             "    * ID <client-id>", "      With that number.",
             "    * MAXAGE <seconds>", "      At least that old.",
+            "    * IDLE <seconds>", "      Silent for at least that long.",
+            "    * NAME <name>, LIB-NAME <name>, LIB-VER <version>", "      Of that name, library or its version.",
+            "    * FLAGS <letters>", "      With all these flags of CLIENT LIST.",
+            "    * DB <index>, CAPA <letters>, IP <address>",
+            "      With that database selected, those capabilities, from that address without a port.",
+            "    * NOT-<option>, of all but MAXAGE and IDLE", "      Of which that does not hold.",
             "    * SKIPME (YES|NO)", "      Whether to spare this connection (default: yes).",
             "LIST [options ...]", "    Lines that describe connections. Options:",
             "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)", "      Of that type.",
             "    * ID <client-id> [<client-id> ...]", "      With those numbers.",
+            "    * Those of KILL; SKIPME is no by default.",
             "UNPAUSE", "    End a pause.",
             "PAUSE <timeout> [WRITE|ALL]", "    Hold back all commands, or only writes, for <timeout> milliseconds.",
             "REPLY (ON|OFF|SKIP)", "    Whether this connection gets replies.",
@@ -339,66 +349,177 @@ enum ClientType {
     }
 }
 
-/// Whom CLIENT KILL closes.
+/// Whom CLIENT KILL closes, and CLIENT LIST tells of: those of whom all conditions hold.
+///
+/// Source: Redis 7.0 networking.c, clientCommand; conditions that it does not have, and their opposites: Valkey 9.1.
 struct ClientFilter {
-    private var id: UInt64?
-    private var type: ClientType?
-    private var address: String?
-    private var localAddress: String?
-    private var user: String?
-    private var ageSecondsMin: Int64?
-    private var sparesCaller = true
+    private enum Condition {
+        case ids(Set<UInt64>)
+        case type(ClientType)
+        case address(String)
+        case localAddress(String)
+        /// The address without its port.
+        case host(String)
+        case user(String)
+        case name([UInt8])
+        case libraryName([UInt8])
+        case libraryVersion([UInt8])
+        /// Of each of these letters.
+        case flags(String)
+        case database(Int)
+        /// Has all of them: `r` is the only one that there is.
+        case capabilities(String)
+        /// Seconds, at least.
+        case idle(Int64)
+        case age(Int64)
+    }
+
+    /// By the name of the option: if one is given again, the last counts.
+    private var wanted: [String: Condition] = [:]
+    private var unwanted: [String: Condition] = [:]
+    private var sparesCaller: Bool
+
+    private static let flagLetters = "ABEIMNOPRSTUbcdeirtux"
+    private static let capabilityLetters = "r"
 
     /// `CLIENT KILL ip:port`, which may close the caller itself.
     init(address: UnsafeRawBufferPointer) {
-        self.address = String(bytes: address)
+        wanted["ADDR"] = .address(String(bytes: address))
         sparesCaller = false
     }
 
-    init(_ request: Request, from start: Int) throws(ReplyError) {
-        for index in stride(from: start, to: request.count, by: 2) {
-            guard index + 1 < request.count else { throw .syntax }
-            let value = request[index + 1]
-            if request.matches(index, "ID") {
-                guard let number = parseInt64(value), number > 0 else {
-                    throw .text("ERR client-id should be greater than 0")
-                }
-                id = UInt64(number)
-            } else if request.matches(index, "TYPE") {
-                type = try ClientType.named(value)
-            } else if request.matches(index, "ADDR") {
-                address = String(bytes: value)
-            } else if request.matches(index, "LADDR") {
-                localAddress = String(bytes: value)
-            } else if request.matches(index, "USER") {
-                guard value.elementsEqual(StaticString("default").bytes) else {
-                    throw .message("ERR No such user '\(ReplyError.quoted(value))'")
-                }
-                user = "default"
-            } else if request.matches(index, "SKIPME") {
+    /// - Parameter sparesCaller: unless the request says otherwise.
+    init(_ request: Request, databaseCount: Int, sparesCaller: Bool) throws(ReplyError) {
+        self.sparesCaller = sparesCaller
+        var index = 2
+        while index < request.count {
+            let option = String(bytes: request[index]).uppercased()
+            let isUnwanted = option.hasPrefix("NOT-")
+            let name = isUnwanted ? String(option.dropFirst(4)) : option
+            index += 1
+            guard index < request.count else { throw .syntax }
+            if name == "ID" {
+                // As many as there are numbers; named again, it adds to them.
+                var ids = try Self.ids(request, &index)
+                let given = isUnwanted ? unwanted[name] : wanted[name]
+                if case .ids(let others)? = given { ids.formUnion(others) }
+                if isUnwanted { unwanted[name] = .ids(ids) } else { wanted[name] = .ids(ids) }
+                continue
+            }
+            let value = request[index]
+            index += 1
+            if isUnwanted {
+                guard name != "IDLE", name != "MAXAGE" else { throw .syntax }
+                unwanted[name] = try Self.condition(name, value, isUnwanted: true, databaseCount)
+            } else if name == "SKIPME" {
                 guard value.equalsIgnoringCase("YES") || value.equalsIgnoringCase("NO") else { throw .syntax }
-                sparesCaller = value.equalsIgnoringCase("YES")
-            } else if request.matches(index, "MAXAGE") {
-                guard let seconds = parseInt64(value) else {
-                    throw .text("ERR maxage is not an integer or out of range")
-                }
-                guard seconds > 0 else { throw .text("ERR maxage should be greater than 0") }
-                ageSecondsMin = seconds
+                self.sparesCaller = value.equalsIgnoringCase("YES")
             } else {
-                throw .syntax
+                wanted[name] = try Self.condition(name, value, isUnwanted: false, databaseCount)
             }
         }
     }
 
-    func includes(_ client: ClientPointer, caller: ClientPointer, now: Int64) -> Bool {
+    private static func ids(_ request: Request, _ index: inout Int) throws(ReplyError) -> Set<UInt64> {
+        var ids: Set<UInt64> = []
+        guard parseInt64(request[index]) != nil else {
+            throw request.matches(1, "LIST") ? .text("ERR Invalid client ID") : invalidID
+        }
+        while index < request.count, let id = parseInt64(request[index]) {
+            guard id > 0 else { throw invalidID }
+            ids.insert(UInt64(id))
+            index += 1
+        }
+        return ids
+    }
+
+    private static let invalidID = ReplyError.text("ERR client-id should be greater than 0")
+
+    private static func condition(
+        _ name: String, _ value: UnsafeRawBufferPointer, isUnwanted: Bool, _ databaseCount: Int
+    ) throws(ReplyError) -> Condition {
+        switch name {
+        case "TYPE": return .type(try ClientType.named(value))
+        case "ADDR": return .address(String(bytes: value))
+        case "LADDR": return .localAddress(String(bytes: value))
+        case "IP": return .host(String(bytes: value))
+        case "USER":
+            guard value.elementsEqual(StaticString("default").bytes) else {
+                throw .message("ERR No such user '\(ReplyError.quoted(value))'")
+            }
+            return .user("default")
+        case "NAME": return .name(Array(value))
+        case "LIB-NAME": return .libraryName(Array(value))
+        case "LIB-VER": return .libraryVersion(Array(value))
+        case "FLAGS": return .flags(try letters(of: flagLetters, value, isUnwanted ? "NOT-FLAGS" : nil, "flags"))
+        case "CAPA":
+            return .capabilities(try letters(of: capabilityLetters, value, isUnwanted ? "NOT-CAPA" : nil, "capa"))
+        case "DB":
+            let option = isUnwanted ? "NOT-DB" : "DB"
+            guard let number = parseInt64(value) else {
+                throw .message("ERR \(option) is not an integer or out of range")
+            }
+            guard number >= 0, number < databaseCount else {
+                throw .message("ERR \(option) number should be between 0 and \(databaseCount - 1)")
+            }
+            return .database(Int(number))
+        case "IDLE": return .idle(try seconds(value, "idle"))
+        case "MAXAGE": return .age(try seconds(value, "maxage"))
+        default: throw .syntax
+        }
+    }
+
+    private static func seconds(_ value: UnsafeRawBufferPointer, _ name: String) throws(ReplyError) -> Int64 {
+        guard let seconds = parseInt64(value) else {
+            throw .message("ERR \(name) is not an integer or out of range")
+        }
+        guard seconds > 0 else { throw .message("ERR \(name) should be greater than 0") }
+        return seconds
+    }
+
+    /// - Parameter option: nil for the one that asks for them.
+    private static func letters(
+        of known: String, _ value: UnsafeRawBufferPointer, _ option: String?, _ what: String
+    ) throws(ReplyError) -> String {
+        let text = String(bytes: value)
+        guard text.allSatisfy({ known.contains($0) }) else {
+            let filter = option.map { "\($0) filter" } ?? "provided filter"
+            throw .message("ERR Unknown \(what) found in the \(filter): \(ReplyError.quoted(value))")
+        }
+        return text
+    }
+
+    func includes(_ client: ClientPointer, in node: borrowing Node, caller: ClientPointer, now: Int64) -> Bool {
         if sparesCaller, client == caller { return false }
-        if let id, client.pointee.id != id { return false }
-        if let type, ClientType(of: client) != type { return false }
-        if let address, client.pointee.address != address { return false }
-        if let localAddress, client.pointee.localAddress != localAddress { return false }
-        if let user, client.pointee.user != user || client.pointee.flags.contains(.primary) { return false }
-        if let ageSecondsMin, (now - client.pointee.createdAt) / 1000 < ageSecondsMin { return false }
+        for condition in wanted.values where !Self.holds(condition, client, node, now) { return false }
+        for condition in unwanted.values where Self.holds(condition, client, node, now) { return false }
         return true
+    }
+
+    private static func holds(
+        _ condition: Condition, _ client: ClientPointer, _ node: borrowing Node, _ now: Int64
+    ) -> Bool {
+        switch condition {
+        case .ids(let ids): return ids.contains(client.pointee.id)
+        case .type(let type): return ClientType(of: client) == type
+        case .address(let address): return client.pointee.address == address
+        case .localAddress(let address): return client.pointee.localAddress == address
+        case .host(let host):
+            let address = client.pointee.address
+            return address.utf8.lastIndex(of: UInt8(ascii: ":")).map { address[..<$0] == host } ?? false
+        case .user(let user): return client.pointee.user == user && !client.pointee.flags.contains(.primary)
+        case .name(let name): return !name.isEmpty && client.pointee.name == name
+        case .libraryName(let name): return !name.isEmpty && client.pointee.libraryName == name
+        case .libraryVersion(let version): return !version.isEmpty && client.pointee.libraryVersion == version
+        case .flags(let letters):
+            let own = node.flagLetters(of: client)
+            return letters.allSatisfy { own.contains($0) }
+        case .database(let index): return client.pointee.database == index
+        case .capabilities(let letters):
+            return letters.isEmpty || client.pointee.flags.contains(.followsRedirection)
+        case .idle(let seconds): return (now - client.pointee.lastInteraction) / 1000 >= seconds
+        case .age(let seconds): return (now - client.pointee.createdAt) / 1000 >= seconds
+        }
     }
 }
 
@@ -410,7 +531,7 @@ extension Node {
         var count = 0
         for client in clients
         where !client.pointee.flags.contains(.closeNow)
-            && filter.includes(client, caller: caller, now: time.unixMilliseconds)
+            && filter.includes(client, in: self, caller: caller, now: time.unixMilliseconds)
         {
             count += 1
             if client == caller {
@@ -432,12 +553,8 @@ extension Node {
         switch client.pointee.parked {
         case .keys: endWait(of: client, with: error)
         case .replicas(_, let offset, _):
-            if let error {
-                client.pointee.reply.error(error)
-            } else {
-                client.pointee.reply.integer(countAcknowledged(offset))
-            }
-            unpark(client)
+            let count = countAcknowledged(offset)
+            finish(client) { if let error { $0.error(error) } else { $0.integer(count) } }
         case .notParked, .answer, .pause, .migratingKey, .shutdown, .script: return false
         }
         return true

@@ -1,3 +1,4 @@
+import MartletRESP
 import Testing
 
 @testable import MartletServer
@@ -17,6 +18,17 @@ import Testing
         ("CLIENT LIST ID", "-ERR syntax error\r\n"),
         ("CLIENT LIST ID x", "-ERR Invalid client ID\r\n"),
         ("CLIENT LIST TYPE replica", "$0\r\n\r\n"),
+        ("CLIENT LIST ID 1 x", "-ERR syntax error\r\n"),
+        ("CLIENT LIST NAME", "-ERR syntax error\r\n"),
+        ("CLIENT LIST IDLE x", "-ERR idle is not an integer or out of range\r\n"),
+        ("CLIENT LIST DB 16", "-ERR DB number should be between 0 and 15\r\n"),
+        ("CLIENT LIST NOT-DB x", "-ERR NOT-DB is not an integer or out of range\r\n"),
+        ("CLIENT LIST FLAGS NZ", "-ERR Unknown flags found in the provided filter: NZ\r\n"),
+        ("CLIENT KILL NOT-FLAGS Z", "-ERR Unknown flags found in the NOT-FLAGS filter: Z\r\n"),
+        ("CLIENT KILL CAPA x", "-ERR Unknown capa found in the provided filter: x\r\n"),
+        ("CLIENT KILL NOT-MAXAGE 1", "-ERR syntax error\r\n"),
+        ("CLIENT KILL IP 127.0.0.1", ":0\r\n"),
+        ("CLIENT KILL NOT-ID 1 SKIPME no", ":0\r\n"),
         ("CLIENT KILL 1.2.3.4:5", "-ERR No such client\r\n"),
         ("CLIENT KILL ID 0", "-ERR client-id should be greater than 0\r\n"),
         ("CLIENT KILL ID 77", ":0\r\n"),
@@ -72,6 +84,31 @@ import Testing
                 "lib-ver", "multi", "multi-mem", "name", "obl", "oll", "omem", "psub", "qbuf", "qbuf-free", "rbp",
                 "rbs", "redir", "resp", "ssub", "sub", "tot-mem", "user", "watch",
             ])
+    }
+
+    @Test(arguments: [
+        ("ID 2 1", "2 1"), ("ID 1 2 TYPE normal", "1 2"), ("ID 1 ID 2", "1 2"), ("SKIPME yes", "2 3"),
+        ("NOT-ID 1 3", "2"), ("TYPE pubsub TYPE normal", "1 2"), ("NOT-TYPE normal", "3"), ("IP 10.0.0.1", "2"),
+        ("IP 10.0.0", ""), ("NOT-IP 10.0.0.1", "1 3"), ("ADDR 10.0.0.1:999", "2"), ("NOT-ADDR 10.0.0.1:999", "1 3"),
+        ("LADDR x", ""), ("NAME foo", "2"), ("NAME FOO", ""), ("NAME ''", ""), ("NOT-NAME foo", "1 3"), ("DB 3", "2"),
+        ("NOT-DB 3", "1 3"), ("CAPA r", "2"), ("NOT-CAPA r", "1 3"), ("FLAGS P", "3"), ("FLAGS Px", ""),
+        ("FLAGS ''", "1 2 3"), ("NOT-FLAGS P", "1 2"), ("LIB-NAME lib", "2"), ("NOT-LIB-NAME lib", "1 3"),
+        ("LIB-VER 1", "2"), ("NOT-LIB-VER 1", "1 3"), ("USER default", "1 2 3"), ("NOT-USER default", ""),
+        ("IDLE 5", "2 3"), ("MAXAGE 10", "1 2 3"), ("MAXAGE 11", ""), ("DB 0 NOT-FLAGS P", "1"),
+    ])
+    func clientsAreChosenByWhatTheyAre(filter: String, chosen: String) {
+        let node = NodeHarness()
+        let named = node.connect(address: "10.0.0.1:999")
+        let subscriber = node.connect()
+        for line in ["SETNAME foo", "CAPA redirect", "SETINFO LIB-NAME lib", "SETINFO LIB-VER 1"] {
+            node("CLIENT \(line)", as: named)
+        }
+        node("SELECT 3", as: named)
+        node("SUBSCRIBE c", as: subscriber)
+        node.advance(milliseconds: 10_000)
+        let lines = node("CLIENT LIST \(filter)").split(whereSeparator: \.isNewline).filter { $0.hasPrefix("id=") }
+        let ids = lines.compactMap { $0.split(separator: " ").first?.dropFirst(3) }
+        #expect(ids.joined(separator: " ") == chosen)
     }
 
     @Test func whoAsksFindsItsOwnCommandInItsLine() {
@@ -228,6 +265,23 @@ import Testing
         #expect(node("SET key value") == "")
         #expect(node("GET key") == .bulk("value"))
         #expect(node.receive(Array("CLIENT REPLY SKIP\r\nNONSENSE\r\nPING\r\n".utf8)) == Array("+PONG\r\n".utf8))
+    }
+
+    @Test(arguments: ["CLIENT REPLY SKIP", "CLIENT REPLY OFF"])
+    func aReplyThatComesLateIsSilencedToo(line: String) {
+        let node = NodeHarness()
+        for wait in ["WAIT 1 500", "BLPOP nothing 0.5"] {
+            node(line)
+            #expect(node(wait) == "")
+            #expect(node.client.isParked as Bool)
+            node.advance(milliseconds: 600)
+            node.node.endTurn()
+            #expect(!node.client.isParked as Bool)
+            let left = node.client.pointee.reply.count
+            #expect(left == 0)
+            node("CLIENT REPLY ON")
+            #expect(node("PING") == "+PONG\r\n")
+        }
     }
 
     @Test func repliesStayOffUntilTheyAreTurnedOn() {
