@@ -126,8 +126,7 @@ extension Node {
         guard request.count > 1 else {
             // A container that also works alone (COMMAND) has a handler of its own.
             if commands.hot[index].node != nil { return run(request, commands.hot + index, index: index, client) }
-            reject(.wrongArgumentCount(commands.fullNames[index]), client)
-            commandStatistics[index].rejectedCalls += 1
+            turnAway(command: index, because: .wrongArgumentCount(commands.fullNames[index]), client)
             return true
         }
         guard let subcommand = commands.subcommandIndex(of: request[1], container: index) else {
@@ -153,19 +152,13 @@ extension Node {
     ) -> Bool {
         let arity = Int(command.pointee.arity)
         if arity > 0 ? request.count != arity : request.count < -arity {
-            refuse(request, command: index, because: .wrongArgumentCount(commands.fullNames[index]), client)
+            refuseCount(of: request, command: index, client)
             return true
         }
         if !isOpen(request, command, client) {
-            switch pass(request, command, index: index, client) {
-            case .open: break
-            case .refused(let error):
-                refuse(request, command: index, because: error, client)
-                return true
-            case .redirected(let error):
-                reject(error, client)
-                commandStatistics[index].rejectedCalls += 1
-                return true
+            switch admit(request, command, index: index, client) {
+            case .run: break
+            case .done: return true
             case .wait: return false
             }
             if client.pointee.flags.contains(.inTransaction), !runsInsideTransaction(index) {
@@ -301,6 +294,27 @@ extension Node {
     }
 
     // MARK: Gates
+
+    private enum Admission {
+        case run
+        /// The client has its answer.
+        case done
+        case wait
+    }
+
+    /// Asks at the gates, and answers a client that has to stay outside.
+    @inline(never)
+    private mutating func admit(
+        _ request: Request, _ command: UnsafeMutablePointer<HotCommand>, index: Int, _ client: ClientPointer
+    ) -> Admission {
+        switch pass(request, command, index: index, client) {
+        case .open: return .run
+        case .refused(let error): refuse(request, command: index, because: error, client)
+        case .redirected(let error): turnAway(command: index, because: error, client)
+        case .wait: return .wait
+        }
+        return .done
+    }
 
     private enum Passage {
         case open
@@ -446,8 +460,18 @@ extension Node {
             // Whoever saw the MULTI shall see that it is over.
             feedMonitors(request, command: index, client)
         }
+        turnAway(command: index, because: error, client)
+    }
+
+    @inline(never)
+    private mutating func turnAway(command index: Int, because error: ReplyError, _ client: ClientPointer) {
         reject(error, client)
         commandStatistics[index].rejectedCalls += 1
+    }
+
+    @inline(never)
+    private mutating func refuseCount(of request: Request, command index: Int, _ client: ClientPointer) {
+        refuse(request, command: index, because: .wrongArgumentCount(commands.fullNames[index]), client)
     }
 
     // MARK: Errors

@@ -172,6 +172,7 @@ extension Node {
     func runsInsideTransaction(_ index: Int) -> Bool { transactionCommands.contains(index) }
 
     /// Keeps a command for EXEC.
+    @inline(never)
     mutating func queue(_ request: Request, command index: Int, _ client: ClientPointer) {
         var flags = commands.hot[index].flags
         if flags.contains(.runsScript) { flags = scriptFlags(of: request, command: index).applied(to: flags) }
